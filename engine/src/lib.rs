@@ -1,1 +1,31 @@
-//! Engine.
+//! Telemill's engine: everything that is the same for every connector.
+//!
+//! The problems it solves, each in a module of its own:
+//!
+//! - what a record is and how it reaches disk and wire: [`record`], [`envelope`], [`position`], [`device_id`]
+//! - acknowledgements that cannot be forgotten: [`ack`]
+//! - the contracts of components: [`stage`], [`source`], [`sink`], [`keyed`], and what they are given: [`context`]
+//! - bounded mailboxes, supervised stage actors, shards and sessions: [`runtime`]
+//! - what survives a restart: [`checkpoint`]
+//! - the topology language, parse → check → plan: [`topology`]
+//!
+//! The engine knows no connector: no MQTT, Kafka or Redis library is among its dependencies.
+
+pub mod ack;
+pub mod batch;
+pub mod checkpoint;
+pub mod clock;
+pub mod context;
+pub mod device_id;
+pub mod envelope;
+pub mod erased;
+pub mod keyed;
+pub mod ports;
+pub mod position;
+pub mod record;
+pub mod registry;
+pub mod runtime;
+pub mod sink;
+pub mod source;
+pub mod stage;
+pub mod topology;

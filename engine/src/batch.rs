@@ -1,0 +1,65 @@
+//! What moves between stages: the records of one partition that were there together, in order.
+
+use crate::ack::Guards;
+use crate::position::{Partition, TopicId};
+use crate::record::Record;
+use smallvec::SmallVec;
+
+/// Records of one partition, in order, with the acknowledgements that hang on them.
+#[derive(Debug)]
+pub struct Batch {
+    /// The source's partition. Records of one device are always of one partition.
+    pub partition: Partition,
+    /// The records, in the order of the log.
+    pub records: Vec<Record>,
+    /// For each topic in `records`, what came last before this batch on the way from the source to here. A sink that
+    /// keeps positions can tell from it whether something is missing. No entry: this is the first since the partition
+    /// was assigned.
+    pub previous: Previous,
+    /// Resolved when every record is safe.
+    pub guards: Guards,
+}
+
+/// The last (offset, output) before a batch, by topic.
+pub type Previous = SmallVec<[(TopicId, i64, u32); 1]>;
+
+impl Batch {
+    /// A batch with nothing known before it.
+    pub fn new(partition: Partition, records: Vec<Record>, guards: Guards) -> Self {
+        Batch { partition, records, previous: Previous::new(), guards }
+    }
+
+    /// The number of records.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there are no records; such a batch only carries guards.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// The bytes that count against a mailbox's capacity.
+    pub fn weight(&self) -> usize {
+        self.records.iter().map(Record::weight).sum()
+    }
+
+    /// What came last before this batch in `topic`.
+    pub fn previous_in(&self, topic: TopicId) -> Option<(i64, u32)> {
+        self.previous.iter().find(|(t, ..)| *t == topic).map(|(_, offset, output)| (*offset, *output))
+    }
+
+    /// Puts `next`, which came right behind this batch in the same partition, at its end.
+    pub fn join(&mut self, next: Batch) {
+        debug_assert_eq!(self.partition, next.partition, "only batches of one partition can be joined");
+        for (topic, offset, output) in next.previous {
+            let known = self.previous_in(topic).is_some()
+                || self.records.iter().any(|r| r.position.is_some_and(|p| p.topic == topic));
+            if !known {
+                self.previous.push((topic, offset, output));
+            }
+        }
+        self.records.extend(next.records);
+        self.guards.join(next.guards);
+    }
+}

@@ -1,0 +1,122 @@
+//! Object-safe mirrors of the component traits, so that a running topology can hold any of them.
+//!
+//! Components implement the plain traits with `async fn`; the blanket implementations here box their futures once a
+//! batch, never once a record.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::batch::Batch;
+use crate::position::{Cursor, Partition};
+use crate::record::Record;
+use crate::sink::{Completion, Sink};
+use crate::source::{Acker, Source, SourceError, SourceEvent, SourceReader};
+use crate::stage::{Outlets, Processor, StageError};
+
+/// Any [`Sink`].
+#[async_trait]
+pub trait DynSink: Send {
+    /// [`Sink::window`].
+    fn window(&self) -> usize;
+    /// [`Sink::submit`].
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion;
+    /// [`Sink::resume`].
+    async fn resume(&mut self, partition: Partition) -> Result<Option<Cursor>, StageError>;
+    /// [`Sink::close`].
+    async fn close(&mut self);
+}
+
+#[async_trait]
+impl<S: Sink> DynSink for S {
+    fn window(&self) -> usize {
+        Sink::window(self)
+    }
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        Sink::submit(self, batch).await
+    }
+    async fn resume(&mut self, partition: Partition) -> Result<Option<Cursor>, StageError> {
+        Sink::resume(self, partition).await
+    }
+    async fn close(&mut self) {
+        Sink::close(self).await
+    }
+}
+
+/// Any [`Processor`], a run of records at a time.
+#[async_trait]
+pub trait DynProcessor: Send {
+    /// Handles `records` from `*done` on, counting each that got through in `*done`, so that a panic tells where it
+    /// happened. Stops at the first that did not.
+    async fn run(
+        &mut self,
+        records: &[Record],
+        done: &mut usize,
+        out: &mut Outlets,
+    ) -> Result<(), StageError>;
+}
+
+#[async_trait]
+impl<P: Processor> DynProcessor for P {
+    async fn run(
+        &mut self,
+        records: &[Record],
+        done: &mut usize,
+        out: &mut Outlets,
+    ) -> Result<(), StageError> {
+        while let Some(record) = records.get(*done) {
+            out.set_savepoint();
+            self.handle(record, out).await?;
+            *done += 1;
+        }
+        out.set_savepoint();
+        Ok(())
+    }
+}
+
+/// Any [`SourceReader`].
+#[async_trait]
+pub trait DynReader: Send {
+    /// [`SourceReader::next`].
+    async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError>;
+}
+
+#[async_trait]
+impl<R: SourceReader> DynReader for R {
+    async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
+        SourceReader::next(self, max_records).await
+    }
+}
+
+/// Any [`Acker`].
+#[async_trait]
+pub trait DynAcker: Send {
+    /// [`Acker::acknowledge`].
+    async fn acknowledge(&mut self, batches: Vec<(Partition, u64)>) -> Result<(), SourceError>;
+    /// [`Acker::give_back`].
+    async fn give_back(&mut self, partition: Partition, tag: u64) -> Result<(), SourceError>;
+    /// [`Acker::close`].
+    async fn close(&mut self) -> Result<(), SourceError>;
+}
+
+#[async_trait]
+impl<A: Acker> DynAcker for A {
+    async fn acknowledge(&mut self, batches: Vec<(Partition, u64)>) -> Result<(), SourceError> {
+        Acker::acknowledge(self, batches).await
+    }
+    async fn give_back(&mut self, partition: Partition, tag: u64) -> Result<(), SourceError> {
+        Acker::give_back(self, partition, tag).await
+    }
+    async fn close(&mut self) -> Result<(), SourceError> {
+        Acker::close(self).await
+    }
+}
+
+/// Both halves of any [`Source`].
+pub type DynSource = (Box<dyn DynReader>, Box<dyn DynAcker>);
+
+/// Takes a source apart and boxes its halves.
+pub fn split<S: Source>(source: S) -> DynSource {
+    let (reader, acker) = source.split();
+    (Box::new(reader), Box::new(acker))
+}

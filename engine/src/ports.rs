@@ -1,0 +1,175 @@
+//! What components offer each other and the API without knowing each other.
+//!
+//! A component registers what it can do when it is built; whoever needs it asks by stage name or takes the only one.
+//! The connectors stay on their side of the fence: the engine and the HTTP API see these traits alone.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use thiserror::Error;
+use ulid::Ulid;
+
+use crate::clock::Timestamp;
+use crate::device_id::DeviceId;
+use crate::position::Partition;
+use crate::record::{EventId, Origin, Record};
+
+/// Why a port could not answer.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct PortError(pub String);
+
+/// What a sink has durably taken from an MQTT slot-session. Read before a slot connects.
+#[async_trait]
+pub trait Recall: Send + Sync {
+    /// The origins of the newest productions of this slot-session: at least the last `limit` of them that this sink
+    /// holds, in any order.
+    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Origin>, PortError>;
+}
+
+/// A log that a keyed stage writes its transitions to and reads back after a restart.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// The offset behind the last record of this partition known to be durable; what is emitted from now on will not
+    /// stand before it.
+    async fn end(&self, partition: Partition) -> Result<i64, PortError>;
+    /// The records of a partition from an offset to the present end.
+    async fn read(&self, partition: Partition, from: i64) -> Result<Vec<Record>, PortError>;
+}
+
+/// The last state of a device as a store has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastState {
+    /// The device's own JSON.
+    pub payload: Bytes,
+    /// Seconds since the Unix epoch.
+    pub timestamp: u64,
+}
+
+/// A store that the API reads devices from.
+#[async_trait]
+pub trait DeviceStore: Send + Sync {
+    /// The last state of a device, if it has one.
+    async fn last_state(&self, device: &DeviceId) -> Result<Option<LastState>, PortError>;
+    /// The messages of a device with `from ≤ timestamp ≤ to` (seconds), in (timestamp, event_id) order, the newest
+    /// `limit` of them.
+    async fn history(&self, device: &DeviceId, from: u64, to: u64, limit: usize) -> Result<Vec<Bytes>, PortError>;
+}
+
+/// An entry of the alert log.
+#[derive(Clone, Debug)]
+pub struct AlertEntry {
+    /// A cursor to go on from: the `id:` of a server-sent event.
+    pub cursor: String,
+    /// The transition as JSON.
+    pub body: Bytes,
+}
+
+/// The log of alert transitions: every stream is a cursor on it.
+#[async_trait]
+pub trait AlertLog: Send + Sync {
+    /// Transitions behind `after`, or from now on, for as long as the stream is read.
+    async fn follow(&self, after: Option<&str>) -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError>;
+}
+
+/// A command on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Its identity, given back to the caller.
+    pub id: EventId,
+    /// Whom it is for.
+    pub device: DeviceId,
+    /// The JSON that the device is to get.
+    pub body: Bytes,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// How long it may wait for an offline device; none: only if online.
+    pub ttl: Option<Duration>,
+}
+
+/// The log that commands go through.
+#[async_trait]
+pub trait CommandLog: Send + Sync {
+    /// Returns once the command is durable.
+    async fn append(&self, command: Command) -> Result<(), PortError>;
+}
+
+#[derive(Default)]
+struct Offered {
+    recalls: BTreeMap<Arc<str>, Arc<dyn Recall>>,
+    journals: BTreeMap<Arc<str>, Arc<dyn Journal>>,
+    device_store: Option<Arc<dyn DeviceStore>>,
+    alert_log: Option<Arc<dyn AlertLog>>,
+    command_log: Option<Arc<dyn CommandLog>>,
+}
+
+/// The ports of one running topology.
+#[derive(Clone, Default)]
+pub struct Ports(Arc<Mutex<Offered>>);
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ports")
+    }
+}
+
+impl Ports {
+    fn with<T>(&self, f: impl FnOnce(&mut Offered) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Offers what a sink stage has taken.
+    pub fn offer_recall(&self, stage: &Arc<str>, recall: Arc<dyn Recall>) {
+        self.with(|o| o.recalls.insert(stage.clone(), recall));
+    }
+
+    /// What the named sink stage has taken, if it can tell.
+    pub fn recall(&self, stage: &str) -> Option<Arc<dyn Recall>> {
+        self.with(|o| o.recalls.get(stage).cloned())
+    }
+
+    /// Offers the log that a sink stage writes as a journal.
+    pub fn offer_journal(&self, stage: &Arc<str>, journal: Arc<dyn Journal>) {
+        self.with(|o| o.journals.insert(stage.clone(), journal));
+    }
+
+    /// The journal that the named sink stage writes.
+    pub fn journal(&self, stage: &str) -> Option<Arc<dyn Journal>> {
+        self.with(|o| o.journals.get(stage).cloned())
+    }
+
+    /// Offers the store of last states and history.
+    pub fn offer_device_store(&self, store: Arc<dyn DeviceStore>) {
+        self.with(|o| o.device_store = Some(store));
+    }
+
+    /// The store of last states and history.
+    pub fn device_store(&self) -> Option<Arc<dyn DeviceStore>> {
+        self.with(|o| o.device_store.clone())
+    }
+
+    /// Offers the log of alert transitions.
+    pub fn offer_alert_log(&self, log: Arc<dyn AlertLog>) {
+        self.with(|o| o.alert_log = Some(log));
+    }
+
+    /// The log of alert transitions.
+    pub fn alert_log(&self) -> Option<Arc<dyn AlertLog>> {
+        self.with(|o| o.alert_log.clone())
+    }
+
+    /// Offers the log of commands.
+    pub fn offer_command_log(&self, log: Arc<dyn CommandLog>) {
+        self.with(|o| o.command_log = Some(log));
+    }
+
+    /// The log of commands.
+    pub fn command_log(&self) -> Option<Arc<dyn CommandLog>> {
+        self.with(|o| o.command_log.clone())
+    }
+}

@@ -1,0 +1,5 @@
+//! The running engine.
+
+mod host;
+
+pub use host::{KeyedHost, StepFailure, host};

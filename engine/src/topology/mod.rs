@@ -1,0 +1,4 @@
+//! The topology language: parse → check → plan.
+
+mod stand_in;
+pub use stand_in::{ByteSize, HumanDuration, Node, Problems, decode};
