@@ -62,4 +62,16 @@ impl Batch {
         self.records.extend(next.records);
         self.guards.join(next.guards);
     }
+
+    /// Cuts the batch in two: the records from `at` on come back as a batch of their own, chained to those before and
+    /// with a share of the same guards.
+    pub fn split_off(&mut self, at: usize) -> Batch {
+        let rest = self.records.split_off(at);
+        let mut previous = self.previous.clone();
+        for position in self.records.iter().filter_map(|r| r.position) {
+            previous.retain(|(topic, ..)| *topic != position.topic);
+            previous.push((position.topic, position.offset, position.output));
+        }
+        Batch { partition: self.partition, records: rest, previous, guards: self.guards.share() }
+    }
 }

@@ -43,31 +43,37 @@ impl<S: Sink> DynSink for S {
     }
 }
 
+/// How far a processor has come in the batch in hand.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Records that are done with, from the first on.
+    pub done: usize,
+    /// Of these, the ones for which nothing was emitted.
+    pub absorbed: usize,
+    /// Of these, the ones given to the dead letters.
+    pub dead: usize,
+    /// The record at which the last panic happened.
+    pub failed_at: usize,
+    /// What the last panic said, until it was dealt with.
+    pub panicked: Option<String>,
+}
+
 /// Any [`Processor`], a run of records at a time.
 #[async_trait]
 pub trait DynProcessor: Send {
-    /// Handles `records` from `*done` on, counting each that got through in `*done`, so that a panic tells where it
-    /// happened. Stops at the first that did not.
-    async fn run(
-        &mut self,
-        records: &[Record],
-        done: &mut usize,
-        out: &mut Outlets,
-    ) -> Result<(), StageError>;
+    /// Handles the records that are not done, counting each that got through, so that a panic tells where it happened.
+    /// Stops at the first that did not get through.
+    async fn run(&mut self, records: &[Record], progress: &mut Progress, out: &mut Outlets) -> Result<(), StageError>;
 }
 
 #[async_trait]
 impl<P: Processor> DynProcessor for P {
-    async fn run(
-        &mut self,
-        records: &[Record],
-        done: &mut usize,
-        out: &mut Outlets,
-    ) -> Result<(), StageError> {
-        while let Some(record) = records.get(*done) {
+    async fn run(&mut self, records: &[Record], progress: &mut Progress, out: &mut Outlets) -> Result<(), StageError> {
+        while let Some(record) = records.get(progress.done) {
             out.set_savepoint();
             self.handle(record, out).await?;
-            *done += 1;
+            progress.absorbed += usize::from(out.since_savepoint() == 0);
+            progress.done += 1;
         }
         out.set_savepoint();
         Ok(())

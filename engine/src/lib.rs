@@ -20,12 +20,16 @@ pub mod device_id;
 pub mod envelope;
 pub mod erased;
 pub mod keyed;
+pub mod metrics;
 pub mod ports;
 pub mod position;
 pub mod record;
 pub mod registry;
+pub mod retry;
 pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod stage;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod topology;

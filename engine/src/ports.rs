@@ -74,7 +74,8 @@ pub struct AlertEntry {
 #[async_trait]
 pub trait AlertLog: Send + Sync {
     /// Transitions behind `after`, or from now on, for as long as the stream is read.
-    async fn follow(&self, after: Option<&str>) -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError>;
+    async fn follow(&self, after: Option<&str>)
+    -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError>;
 }
 
 /// A command on its way into the log.

@@ -72,6 +72,15 @@ impl Cursor {
         }
     }
 
+    /// The lower of two cursors, topic by topic: a topic that one of them has not begun is in neither.
+    pub fn lower(&self, other: &Cursor) -> Cursor {
+        let both = self.0.iter().filter_map(|mine| {
+            let offset = mine.offset.min(other.get(mine.topic)?);
+            Some(TopicOffset { topic: mine.topic, offset })
+        });
+        Cursor(both.collect())
+    }
+
     /// Whether the cursor has come to `position` or past it.
     pub fn has_passed(&self, position: &Position) -> bool {
         self.get(position.topic).is_some_and(|done| done >= position.offset)

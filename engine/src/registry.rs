@@ -14,7 +14,7 @@ use crate::checkpoint::StateStore;
 use crate::context::{BuildContext, CheckContext, Connection};
 use crate::erased::{self, DynProcessor, DynSink, DynSource};
 use crate::keyed::Keyed;
-use crate::runtime::KeyedHost;
+use crate::runtime::{KeyedHost, SessionLimits, TimeMode};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::stage::{BuildError, Component, Outlet, Processor};
@@ -46,6 +46,10 @@ pub struct Description {
     pub companions: Vec<Companion>,
     /// The outlet that is its journal, if it has one.
     pub journal: Option<Outlet>,
+    /// What moves the time of the shards behind it, for a source that does not follow marks.
+    pub time: Option<TimeMode>,
+    /// What bounds the sessions of the shards it is part of, for a stage that says so.
+    pub sessions: Option<SessionLimits>,
 }
 
 /// A stage's part in carrying time through the log (`docs/formats.md`, "Time").

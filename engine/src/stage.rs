@@ -148,9 +148,5 @@ impl Outlets {
 /// A stage that turns one record into none, one or several, with no state that outlives it.
 pub trait Processor: Send + 'static {
     /// Handles one record. Called one at a time, in order; what it emits counts only when it returns `Ok`.
-    fn handle(
-        &mut self,
-        record: &Record,
-        out: &mut Outlets,
-    ) -> impl Future<Output = Result<(), StageError>> + Send;
+    fn handle(&mut self, record: &Record, out: &mut Outlets) -> impl Future<Output = Result<(), StageError>> + Send;
 }

@@ -162,3 +162,47 @@ pub trait StateStore: Send + Sync {
     /// Writes a delta, atomically with its meta. A session in `live` is no longer passive and the other way round.
     async fn save(&self, scope: &Scope, epoch: Epoch, delta: &CheckpointDelta) -> Result<(), StoreError>;
 }
+
+/// No store: what the store itself is built with. Everything asked of it is unavailable.
+#[derive(Clone, Copy, Debug)]
+pub struct NoStore;
+
+impl NoStore {
+    fn unavailable<T>(self) -> Result<T, StoreError> {
+        Err(StoreError::Unavailable("there is no state store here".to_owned()))
+    }
+}
+
+#[async_trait]
+impl StateStore for NoStore {
+    async fn claim(&self, _: &str, _: &Owner) -> Result<Claim, StoreError> {
+        self.unavailable()
+    }
+    async fn renew(&self, _: &str, _: &Owner, _: Epoch) -> Result<(), StoreError> {
+        self.unavailable()
+    }
+    async fn release(&self, _: &str, _: &Owner, _: Epoch) -> Result<(), StoreError> {
+        self.unavailable()
+    }
+    async fn load_slot(&self, _: &str, _: &str, _: u16) -> Result<Option<SlotRecord>, StoreError> {
+        self.unavailable()
+    }
+    async fn save_slot(&self, _: &str, _: &str, _: u16, _: Epoch, _: &SlotRecord) -> Result<(), StoreError> {
+        self.unavailable()
+    }
+    async fn open(&self, _: &Scope, _: Epoch) -> Result<Option<CheckpointMeta>, StoreError> {
+        self.unavailable()
+    }
+    async fn load_live(&self, _: &Scope, _: Option<u64>) -> Result<SessionPage, StoreError> {
+        self.unavailable()
+    }
+    async fn list_passive(&self, _: &Scope, _: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
+        self.unavailable()
+    }
+    async fn load_passive(&self, _: &Scope, _: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        self.unavailable()
+    }
+    async fn save(&self, _: &Scope, _: Epoch, _: &CheckpointDelta) -> Result<(), StoreError> {
+        self.unavailable()
+    }
+}

@@ -1,4 +1,6 @@
 //! The topology language: parse → check → plan.
 
+mod plan;
 mod stand_in;
+pub use plan::{Plan, PlannedSink, PlannedStage};
 pub use stand_in::{ByteSize, HumanDuration, Node, Problems, decode};

@@ -1,0 +1,195 @@
+//! The part of a stage's actor that survives the actor.
+//!
+//! A [`Cell`] owns everything that must not be lost when a component panics or gives up: the mailbox, the batch in hand,
+//! what is in flight, the wires. The actor runs the cell; when the run ends, by return or by panic, the cell goes back
+//! to the supervisor, which starts a new actor with it. The component itself lives only inside the run: it is rebuilt
+//! from its checked configuration every time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::ack::{AckGuard, AckListener, Guards, Outcome};
+use crate::batch::Batch;
+use crate::context::BuildContext;
+use crate::metrics::StageMetrics;
+use crate::record::{DeadReason, Reason, Record};
+use crate::registry::Factory;
+use crate::retry::{Backoff, BackoffPolicy};
+use crate::stage::BuildError;
+
+use super::mailbox::MailboxSender;
+use super::status::{StageState, StageStatus};
+
+/// How the run of a stage ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// Everything upstream has ended and everything received is resolved.
+    Drained,
+    /// The component panicked.
+    Panicked(String),
+    /// The component said that it is unusable.
+    Failed(String),
+    /// No restart can help: the topology stops.
+    Broken(String),
+}
+
+impl ExitReason {
+    /// The word for metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            ExitReason::Drained => "drained",
+            ExitReason::Panicked(_) => "panic",
+            ExitReason::Failed(_) => "failed",
+            ExitReason::Broken(_) => "broken",
+        }
+    }
+}
+
+/// The part of a stage's actor that survives the actor.
+pub trait Cell: Send + 'static {
+    /// Runs until the stage is drained or fails. May be called again after a failure or a panic, and goes on where the
+    /// last run stopped.
+    fn run(&mut self) -> BoxFuture<'_, ExitReason>;
+
+    /// What it shares with everyone who looks at it.
+    fn common(&self) -> &StageCommon;
+
+    /// The last run ended in a panic of the component.
+    fn panicked(&mut self, message: &str);
+}
+
+/// What every stage has.
+#[derive(Clone)]
+pub struct StageCommon {
+    /// What its component is built with.
+    pub cx: BuildContext,
+    /// Its counters.
+    pub metrics: Arc<StageMetrics>,
+    /// Its state, for others.
+    pub status: StageStatus,
+    /// Where its unfit records go.
+    pub dead_letters: DeadLetters,
+    /// Its limits.
+    pub limits: StageLimits,
+}
+
+/// The limits of a stage, from the topology file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StageLimits {
+    /// The most records in one batch.
+    pub max_records: usize,
+    /// How often a record is tried before it goes to the dead letters.
+    pub max_attempts: u32,
+    /// The waits between tries.
+    pub backoff: BackoffPolicy,
+}
+
+impl Default for StageLimits {
+    fn default() -> Self {
+        StageLimits { max_records: 512, max_attempts: 3, backoff: BackoffPolicy::default() }
+    }
+}
+
+impl StageCommon {
+    /// A run of failures of this stage, for waits between tries.
+    pub fn backoff(&self) -> Backoff {
+        Backoff::new(self.limits.backoff, seed_of(&self.cx.stage))
+    }
+
+    /// Builds the component, again and again while what it needs is not there: an outage is no failure.
+    pub async fn build<T>(&self, factory: &dyn Factory<T>) -> Result<T, ExitReason> {
+        let mut backoff = self.backoff();
+        loop {
+            match factory.build(&self.cx).await {
+                Ok(component) => {
+                    self.status.set(StageState::Running);
+                    return Ok(component);
+                }
+                Err(BuildError::Impossible(why)) => return Err(ExitReason::Broken(why)),
+                Err(BuildError::Unavailable(why)) => {
+                    if backoff.failures() == 0 {
+                        tracing::warn!(code = "stage_unavailable", topology = %self.cx.topology, stage = %self.cx.stage, why, "waiting for what the stage needs");
+                    }
+                    self.status.set(StageState::Starting(Some(why)));
+                    self.metrics.retried(Reason("unavailable"));
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits before the next try and says why.
+    pub async fn wait(&self, backoff: &mut Backoff, reason: Reason, detail: &str, at_least: Option<Duration>) {
+        if backoff.failures() == 0 {
+            tracing::warn!(code = "stage_retry", topology = %self.cx.topology, stage = %self.cx.stage, %reason, detail, "trying again");
+        }
+        self.metrics.retried(reason);
+        self.status.set(StageState::Waiting(format!("{reason}: {detail}")));
+        let delay = backoff.next_delay();
+        tokio::time::sleep(at_least.map_or(delay, |least| delay.max(least))).await;
+    }
+}
+
+/// A seed that differs from stage to stage and is the same in every run.
+pub(super) fn seed_of(name: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(name.as_bytes())
+}
+
+/// The way to the dead letters.
+#[derive(Clone, Default)]
+pub struct DeadLetters {
+    sender: Option<MailboxSender>,
+}
+
+impl DeadLetters {
+    /// The way to a dead-letter stage's mailbox.
+    pub fn to(sender: MailboxSender) -> Self {
+        DeadLetters { sender: Some(sender) }
+    }
+
+    /// Whether there is such a way. Only the dead-letter stage itself has none.
+    pub fn exist(&self) -> bool {
+        self.sender.is_some()
+    }
+
+    /// Hands records over; `guards` resolve when they are durable there.
+    pub async fn bury(&self, records: Vec<Record>, guards: Guards) {
+        debug_assert!(records.iter().all(|r| r.dead.is_some()), "a dead letter says why");
+        if let Some(sender) = &self.sender {
+            // A closed mailbox drops the guards: not delivered, so the source reads the records again.
+            let _gone = sender.send(Batch::new(0, records, guards)).await;
+        }
+    }
+
+    /// Hands records over and waits until they are durable. False: they are not, and will not be.
+    pub async fn bury_and_wait(&self, records: Vec<Record>) -> bool {
+        let (told, outcome) = tokio::sync::oneshot::channel();
+        let guard = AckGuard::new(0, Arc::new(Tell(std::sync::Mutex::new(Some(told)))));
+        self.bury(records, guard.into()).await;
+        outcome.await == Ok(Outcome::Delivered)
+    }
+}
+
+struct Tell(std::sync::Mutex<Option<tokio::sync::oneshot::Sender<Outcome>>>);
+
+impl AckListener for Tell {
+    fn resolved(&self, _: u64, outcome: Outcome) {
+        let sender = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // The one who asked may have been cancelled; then nobody needs the answer.
+            let _ = sender.send(outcome);
+        }
+    }
+}
+
+/// A record with the reason of its death.
+pub(super) fn dead(record: &Record, stage: &Arc<str>, reason: Reason, detail: &str, attempts: u32) -> Record {
+    let source = match record.position {
+        Some(p) => format!("{}/{}/{}", p.topic, p.partition, p.offset).into(),
+        None => bytes::Bytes::new(),
+    };
+    let why = DeadReason { reason, detail: detail.into(), stage: stage.clone(), attempts, source };
+    Record { dead: Some(Arc::new(why)), ..record.clone() }
+}

@@ -1,0 +1,484 @@
+//! From a plan to a running topology.
+//!
+//! Start: the state store and the claim; the dead letters; then the stages from the sinks to the sources, each waiting
+//! until the one before it runs, so that nothing is read before there is somewhere to put it. Drain is the same list
+//! backwards: the sources stop reading, and each stage ends when everything upstream of it has.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use tokio::sync::{mpsc, watch};
+
+use crate::checkpoint::{Claim, Owner, StateStore, StoreError};
+use crate::clock::Clock;
+use crate::context::BuildContext;
+use crate::metrics::StageMetrics;
+use crate::ports::Ports;
+use crate::position::Epoch;
+use crate::registry::{MarksRole, Role, StageFactory};
+use crate::retry::{Backoff, BackoffPolicy};
+use crate::stage::{BuildError, Outlet};
+use crate::topology::{Plan, PlannedStage};
+
+use super::cell::{Cell, DeadLetters, StageCommon, StageLimits, seed_of};
+use super::deployment::{Deployment, Member};
+use super::directory::Directory;
+use super::mailbox::{Capacity, MailboxSender, mailbox};
+use super::outlet::{ShardSwitch, Target, Wires};
+use super::placement::Placement;
+use super::processor_cell::ProcessorCell;
+use super::shard::{Group, GroupStage, TimeMode};
+use super::shards::Shards;
+use super::sink_cell::{SinkCell, SinkRequest};
+use super::source_cell::{Followers, SourceCell};
+use super::status::{StageState, StageStatus};
+use super::supervisor::{OnFailure, Settled, StartChild, Supervisor, TopologyState};
+
+/// The name of the dead letters' stage.
+pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// What a topology is deployed into.
+pub struct Environment {
+    /// Time.
+    pub clock: Clock,
+    /// Threads.
+    pub placement: Placement,
+    /// Who we are.
+    pub owner: Owner,
+    /// Where stages may keep files of their own.
+    pub data_dir: PathBuf,
+}
+
+/// Why a topology did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// Another instance owns the topology.
+    #[error("{0}")]
+    Held(String),
+    /// A stage, or the state store, cannot be built.
+    #[error("{0}")]
+    Impossible(String),
+    /// It was told to stop before it had started.
+    #[error("stopped while starting")]
+    Stopped,
+}
+
+/// Everything that is needed while the stages are wired together.
+struct Wiring {
+    plan: Plan,
+    base: BuildContext,
+    members: Vec<Member>,
+    /// Of every stage: what leads to it.
+    inlets: BTreeMap<usize, MailboxSender>,
+    requests: BTreeMap<usize, mpsc::Sender<SinkRequest>>,
+    dead_letters: DeadLetters,
+    supervisor: Addr<Supervisor>,
+    directory: Directory,
+    stop: watch::Receiver<bool>,
+    state: watch::Receiver<TopologyState>,
+}
+
+/// Starts a topology. Returns once every stage runs; what is not there yet is waited for, as long as it takes.
+pub async fn deploy(plan: Plan, environment: Environment) -> Result<Deployment, DeployError> {
+    let deployment = begin(plan, environment).await?;
+    deployment.started().await?;
+    Ok(deployment)
+}
+
+/// Begins to start a topology: the deployment can be watched and stopped while its stages wait for what they need.
+pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, DeployError> {
+    let Environment { clock, placement, owner, data_dir } = environment;
+    let placement = Arc::new(placement);
+    let base = BuildContext {
+        topology: plan.name.clone(),
+        stage: "checkpoints".into(),
+        clock,
+        epoch: Epoch(0),
+        topics: plan.topics.clone(),
+        marks: None,
+        store: Arc::new(crate::checkpoint::NoStore),
+        ports: Ports::default(),
+        downstream: Arc::new([]),
+        data_dir: Arc::new(data_dir),
+    };
+    let store = store(&plan, &base).await?;
+    let claim = claim(&*store, &plan.name, &owner).await?;
+    let base = BuildContext { store: store.clone(), epoch: claim.epoch, ..base };
+    let (state, watch_state) = watch::channel(TopologyState::Starting);
+    let (stop, watch_stop) = watch::channel(false);
+    let supervisor =
+        Supervisor::new(plan.name.clone(), plan.restart, placement.clone(), state.clone(), stop.clone()).start();
+    let keeper = keep_claim(store, plan.name.clone(), owner, claim.clone(), state.clone(), stop.clone());
+    let drain_deadline = plan.drain_deadline;
+    let ports = base.ports.clone();
+    let name = plan.name.clone();
+    let directory = Directory::default();
+    let wiring = Wiring {
+        plan,
+        base,
+        members: Vec::new(),
+        inlets: BTreeMap::new(),
+        requests: BTreeMap::new(),
+        dead_letters: DeadLetters::default(),
+        supervisor,
+        directory: directory.clone(),
+        stop: watch_stop,
+        state: watch_state.clone(),
+    };
+    let (members, starting) = wiring.start(state.clone());
+    Ok(Deployment {
+        name,
+        epoch: claim.epoch,
+        members,
+        ports,
+        directory,
+        state: watch_state,
+        stop,
+        starting,
+        keeper,
+        placement,
+        drain_deadline,
+    })
+}
+
+async fn store(plan: &Plan, base: &BuildContext) -> Result<Arc<dyn StateStore>, DeployError> {
+    let mut backoff = Backoff::new(BackoffPolicy::default(), seed_of(&plan.name));
+    loop {
+        match plan.store.build(base).await {
+            Ok(store) => return Ok(store),
+            Err(BuildError::Impossible(why)) => return Err(DeployError::Impossible(why)),
+            Err(BuildError::Unavailable(why)) => {
+                tracing::warn!(code = "checkpoints_unavailable", topology = %plan.name, why, "waiting for the state store");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }
+    }
+}
+
+async fn claim(store: &dyn StateStore, topology: &str, owner: &Owner) -> Result<Claim, DeployError> {
+    let mut backoff = Backoff::new(BackoffPolicy::default(), seed_of(topology));
+    loop {
+        match store.claim(topology, owner).await {
+            Ok(claim) => return Ok(claim),
+            Err(StoreError::Unavailable(why)) => {
+                tracing::warn!(code = "claim_retry", topology, why, "cannot claim the topology yet");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            Err(held @ StoreError::Held(_)) => return Err(DeployError::Held(held.to_string())),
+            Err(other) => return Err(DeployError::Impossible(other.to_string())),
+        }
+    }
+}
+
+/// Renews the claim three times a lease. Losing it fails the topology: somebody else owns its devices now.
+fn keep_claim(
+    store: Arc<dyn StateStore>,
+    topology: Arc<str>,
+    owner: Owner,
+    claim: Claim,
+    state: watch::Sender<TopologyState>,
+    stop: watch::Sender<bool>,
+) -> Keeper {
+    let renewing = {
+        let (store, topology, owner) = (store.clone(), topology.clone(), owner.clone());
+        actix::spawn(async move {
+            loop {
+                tokio::time::sleep(claim.lease / 3).await;
+                match store.renew(&topology, &owner, claim.epoch).await {
+                    Ok(()) | Err(StoreError::Unavailable(_)) => {}
+                    Err(lost) => {
+                        tracing::error!(code = "claim_lost", %topology, %lost, "stopping: the claim on the topology is lost");
+                        state.send_replace(TopologyState::Failed(lost.to_string()));
+                        stop.send_replace(true);
+                        return;
+                    }
+                }
+            }
+        })
+    };
+    Keeper { store, topology, owner, epoch: claim.epoch, renewing }
+}
+
+/// Holds the claim of a running topology.
+pub(super) struct Keeper {
+    store: Arc<dyn StateStore>,
+    topology: Arc<str>,
+    owner: Owner,
+    epoch: Epoch,
+    renewing: tokio::task::JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Gives the claim up; when the store does not answer, its lease ends it.
+    pub(super) async fn release(&self) {
+        self.renewing.abort();
+        let release = self.store.release(&self.topology, &self.owner, self.epoch);
+        if !matches!(tokio::time::timeout(Duration::from_secs(2), release).await, Ok(Ok(()))) {
+            tracing::warn!(code = "claim_release", topology = %self.topology, "could not give the claim up; it ends with its lease");
+        }
+    }
+}
+
+impl Wiring {
+    /// Makes every cell, in start order, and a task that starts them one after the other.
+    fn start(
+        mut self,
+        state: watch::Sender<TopologyState>,
+    ) -> (Vec<Member>, tokio::task::JoinHandle<Result<(), DeployError>>) {
+        let mut cells: Vec<(Box<dyn Cell>, StageStatus)> = Vec::new();
+        cells.push(self.dead_letters());
+        for index in (0..self.plan.stages.len()).rev() {
+            for companion in (0..self.plan.stages[index].description.companions.len()).rev() {
+                cells.push(self.companion(index, companion));
+            }
+            match self.plan.stages[index].role() {
+                Role::Sink => cells.push(self.sink(index)),
+                Role::Processor => cells.push(self.processor(index)),
+                Role::Keyed => {
+                    let (common, _) = self.common(index);
+                    common.status.set(StageState::Running);
+                }
+                Role::Source => cells.push(self.source(index)),
+            }
+        }
+        let members = std::mem::take(&mut self.members);
+        let Wiring { supervisor, state: mut watched, .. } = self;
+        let starting = actix::spawn(async move {
+            for (cell, status) in cells {
+                let start = StartChild { cell, on_failure: OnFailure::Restart, ended: None };
+                if supervisor.send(start).await.is_err() {
+                    return Err(DeployError::Stopped);
+                }
+                tokio::select! {
+                    _ = status.until(|s| matches!(s, StageState::Running | StageState::Ended)) => {}
+                    failed = watched.wait_for(|s| matches!(s, TopologyState::Failed(_) | TopologyState::Draining)) => {
+                        return Err(match failed.map(|s| s.clone()) {
+                            Ok(TopologyState::Failed(why)) => DeployError::Impossible(why),
+                            _ => DeployError::Stopped,
+                        });
+                    }
+                }
+            }
+            if supervisor.send(Settled).await.is_err() {
+                return Err(DeployError::Stopped);
+            }
+            state.send_if_modified(|state| {
+                let starting = *state == TopologyState::Starting;
+                if starting {
+                    *state = TopologyState::Running;
+                }
+                starting
+            });
+            Ok(())
+        });
+        (members, starting)
+    }
+
+    /// What a stage has whatever it is, entered into the list of members.
+    fn common(&mut self, index: usize) -> (StageCommon, usize) {
+        let stage = &self.plan.stages[index];
+        let carries = stage.description.marks != MarksRole::None;
+        let cx = BuildContext {
+            stage: stage.name.clone(),
+            marks: self.plan.marks.clone().filter(|_| carries),
+            downstream: self.downstream(index),
+            ..self.base.clone()
+        };
+        let (kind, role, limits) = (stage.kind, stage.role(), stage.limits);
+        (self.member(cx, kind, role, limits), index)
+    }
+
+    fn member(&mut self, cx: BuildContext, kind: &'static str, role: Role, limits: StageLimits) -> StageCommon {
+        let metrics = StageMetrics::new(&cx.topology, &cx.stage, kind);
+        let status = StageStatus::default();
+        let name = cx.stage.clone();
+        self.members.push(Member { name, kind, role, metrics: metrics.clone(), status: status.clone() });
+        StageCommon { cx, metrics, status, dead_letters: self.dead_letters.clone(), limits }
+    }
+
+    fn dead_letters(&mut self) -> (Box<dyn Cell>, StageStatus) {
+        let kind = self.plan.dead_letters.kind;
+        let cx = BuildContext { stage: DEAD_LETTERS.into(), ..self.base.clone() };
+        let common = self.member(cx, kind, Role::Sink, StageLimits::default());
+        let (sender, mailbox) = mailbox(Capacity::default(), common.metrics.clone());
+        let (_, requests) = mpsc::channel(1);
+        let StageFactory::Sink(factory) = &self.plan.dead_letters.factory else {
+            unreachable!("the registry admits only sinks as dead letters")
+        };
+        let status = common.status.clone();
+        let cell = SinkCell::new(common, factory.clone(), mailbox, requests);
+        self.dead_letters = DeadLetters::to(sender);
+        (Box::new(cell), status)
+    }
+
+    fn sink(&mut self, index: usize) -> (Box<dyn Cell>, StageStatus) {
+        let (common, _) = self.common(index);
+        let StageFactory::Sink(factory) = self.plan.stages[index].factory.clone() else {
+            unreachable!("only called for sinks")
+        };
+        let (sender, mailbox) = mailbox(self.plan.stages[index].capacity, common.metrics.clone());
+        let (ask, requests) = mpsc::channel(4);
+        self.inlets.insert(index, sender);
+        self.requests.insert(index, ask);
+        let status = common.status.clone();
+        (Box::new(SinkCell::new(common, factory, mailbox, requests)), status)
+    }
+
+    /// A sink that belongs to a stage. Its inlet is found under a number behind those of the stages.
+    fn companion(&mut self, index: usize, companion: usize) -> (Box<dyn Cell>, StageStatus) {
+        let stage = &self.plan.stages[index];
+        let description = stage.description.companions[companion].clone();
+        let name: Arc<str> = format!("{}.{}", stage.name, description.name).into();
+        let (limits, capacity) = (stage.limits, stage.capacity);
+        let cx = BuildContext { stage: name, ..self.base.clone() };
+        let common = self.member(cx, description.kind, Role::Sink, limits);
+        let (sender, mailbox) = mailbox(capacity, common.metrics.clone());
+        let (ask, requests) = mpsc::channel(4);
+        let key = self.companion_key(index, companion);
+        self.inlets.insert(key, sender);
+        self.requests.insert(key, ask);
+        let status = common.status.clone();
+        (Box::new(SinkCell::new(common, description.factory, mailbox, requests)), status)
+    }
+
+    fn companion_key(&self, index: usize, companion: usize) -> usize {
+        self.plan.stages.len() + index * 256 + companion
+    }
+
+    fn processor(&mut self, index: usize) -> (Box<dyn Cell>, StageStatus) {
+        let (common, _) = self.common(index);
+        let StageFactory::Processor(factory) = self.plan.stages[index].factory.clone() else {
+            unreachable!("only called for processors")
+        };
+        let (sender, mailbox) = mailbox(self.plan.stages[index].capacity, common.metrics.clone());
+        let wires = Wires::new(self.outlets(index), common.metrics.clone());
+        self.inlets.insert(index, sender);
+        let status = common.status.clone();
+        (Box::new(ProcessorCell::new(common, factory, mailbox, wires)), status)
+    }
+
+    fn source(&mut self, index: usize) -> (Box<dyn Cell>, StageStatus) {
+        let (common, _) = self.common(index);
+        let StageFactory::Source(factory) = self.plan.stages[index].factory.clone() else {
+            unreachable!("only called for sources")
+        };
+        let mut outlets = self.outlets(index);
+        let shards = self.group(index).map(|group| {
+            let switch = Arc::new(ShardSwitch::default());
+            outlets[0].1.push(Target::Shards(switch.clone()));
+            let capacity = self.plan.stages[index].capacity;
+            Arc::new(Shards::new(group, switch, self.directory.clone(), self.supervisor.clone(), capacity))
+                as Arc<dyn super::source_cell::ShardControl>
+        });
+        let reachable = self.reachable(index);
+        let sinks = reachable.iter().filter_map(|key| self.requests.get(key).cloned()).collect();
+        let wires = Wires::new(outlets, common.metrics.clone());
+        let status = common.status.clone();
+        let cell = SourceCell::new(common, factory, wires, Followers { sinks, shards }, self.stop.clone());
+        (Box::new(cell), status)
+    }
+
+    /// The keyed stages that hang on a source, directly or behind one another.
+    fn group(&mut self, source: usize) -> Option<Group> {
+        let keyed: Vec<usize> = self.reachable(source).into_iter().filter(|index| self.is_keyed(*index)).collect();
+        let place = |index: usize| keyed.iter().position(|k| *k == index);
+        let mut stages = Vec::with_capacity(keyed.len());
+        for index in &keyed {
+            let stage = &self.plan.stages[*index];
+            let StageFactory::Keyed(factory) = stage.factory.clone() else { continue };
+            let inner = self.consumers(*index).filter_map(|(outlet, to)| Some((outlet, place(to)?))).collect();
+            let journal = stage.description.journal.and_then(|outlet| self.journal_of(*index, outlet));
+            let member = self.members.iter().find(|m| m.name == stage.name);
+            let (metrics, status) = member.map(|m| (m.metrics.clone(), m.status.clone())).unwrap_or_else(|| {
+                (StageMetrics::new(&self.plan.name, &stage.name, stage.kind), StageStatus::default())
+            });
+            let cx = BuildContext { stage: stage.name.clone(), ..self.base.clone() };
+            let dead_letters = self.dead_letters.clone();
+            let common = StageCommon { cx, metrics, status, dead_letters, limits: stage.limits };
+            stages.push(GroupStage { common, factory, outlets: self.outlets(*index), inner, journal });
+        }
+        let entry = self.consumers(source).filter_map(|(_, to)| place(to)).collect();
+        let description = &self.plan.stages[source].description;
+        let limits = keyed.iter().find_map(|k| self.plan.stages[*k].description.sessions).unwrap_or_default();
+        (!stages.is_empty()).then(|| Group {
+            source: self.plan.stages[source].name.clone(),
+            stages,
+            entry,
+            time: description.time.unwrap_or(TimeMode::Marks),
+            limits,
+            checkpoint_every: self.plan.checkpoint_every,
+        })
+    }
+
+    fn is_keyed(&self, index: usize) -> bool {
+        self.plan.stages.get(index).is_some_and(|s| s.role() == Role::Keyed)
+    }
+
+    /// The sink stage that takes the records of an outlet and so keeps them as a journal.
+    fn journal_of(&self, index: usize, outlet: Outlet) -> Option<Arc<str>> {
+        let is_sink = |to: &usize| self.plan.stages[*to].role() == Role::Sink;
+        let (_, sink) = self.consumers(index).find(|(from, to)| *from == outlet && is_sink(to))?;
+        Some(self.plan.stages[sink].name.clone())
+    }
+
+    /// What takes from a stage: outlet and index.
+    fn consumers(&self, index: usize) -> impl Iterator<Item = (Outlet, usize)> + '_ {
+        let takes = move |(to, stage): (usize, &PlannedStage)| {
+            let outlets: Vec<_> =
+                stage.inputs.iter().filter(|(from, _)| *from == index).map(|(_, o)| (*o, to)).collect();
+            outlets
+        };
+        self.plan.stages.iter().enumerate().flat_map(takes)
+    }
+
+    /// The outlets of a stage with the mailboxes wired to them; keyed consumers are wired by their group.
+    fn outlets(&self, index: usize) -> Vec<(String, Vec<Target>)> {
+        let stage = &self.plan.stages[index];
+        let mut outlets: Vec<(String, Vec<Target>)> =
+            stage.outlets.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        for (outlet, to) in self.consumers(index) {
+            if let (Some(sender), Some(wired)) = (self.inlets.get(&to), outlets.get_mut(usize::from(outlet.0))) {
+                wired.1.push(Target::Stage(sender.clone()));
+            }
+        }
+        for (number, companion) in stage.description.companions.iter().enumerate() {
+            let key = self.companion_key(index, number);
+            if let (Some(sender), Some(wired)) =
+                (self.inlets.get(&key), outlets.get_mut(usize::from(companion.outlet.0)))
+            {
+                wired.1.push(Target::Stage(sender.clone()));
+            }
+        }
+        outlets
+    }
+
+    /// Everything downstream of a stage, companions included, nearest first.
+    fn reachable(&self, index: usize) -> Vec<usize> {
+        let mut found = vec![index];
+        let mut at = 0;
+        while let Some(from) = found.get(at).copied() {
+            at += 1;
+            if from >= self.plan.stages.len() {
+                continue;
+            }
+            let companions = self.plan.stages[from].description.companions.len();
+            let companions = (0..companions).map(|number| self.companion_key(from, number));
+            for to in self.consumers(from).map(|(_, to)| to).chain(companions) {
+                if !found.contains(&to) {
+                    found.push(to);
+                }
+            }
+        }
+        found.split_off(1)
+    }
+
+    /// The names of the sinks downstream of a stage, the dead letters included.
+    fn downstream(&self, index: usize) -> Arc<[Arc<str>]> {
+        let sinks = self.reachable(index).into_iter().filter_map(|to| self.plan.stages.get(to));
+        let sinks = sinks.filter(|s| s.role() == Role::Sink).map(|s| s.name.clone());
+        sinks.chain([DEAD_LETTERS.into()]).collect()
+    }
+}

@@ -1,0 +1,144 @@
+//! Where a stage's records go: from outlets to the mailboxes wired to them.
+//!
+//! The acknowledgement is cloned at every fan-out: each branch holds a share of its own. Batches on one outlet keep,
+//! per partition and topic, the chain of previous positions, so that a sink behind a filtering stage still sees whether
+//! something is missing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::ack::Guards;
+use crate::batch::{Batch, Previous};
+use crate::metrics::{StageMetrics, StageTime};
+use crate::position::Partition;
+use crate::record::Record;
+use crate::stage::Outlet;
+
+use super::mailbox::{Closed, MailboxSender};
+
+/// Where one wire leads.
+#[derive(Clone)]
+pub enum Target {
+    /// To the mailbox of a stage.
+    Stage(MailboxSender),
+    /// To the shard that hosts the batch's partition.
+    Shards(Arc<ShardSwitch>),
+}
+
+/// The mailboxes of the shards of one source, by partition.
+#[derive(Default)]
+pub struct ShardSwitch(Mutex<HashMap<Partition, MailboxSender>>);
+
+impl ShardSwitch {
+    /// Leads a partition to a shard's mailbox.
+    pub fn connect(&self, partition: Partition, sender: MailboxSender) {
+        self.lock().insert(partition, sender);
+    }
+
+    /// Takes a partition's shard off; its mailbox closes once what was sent is received.
+    pub fn disconnect(&self, partition: Partition) {
+        self.lock().remove(&partition);
+    }
+
+    /// Takes all shards off.
+    pub fn disconnect_all(&self) {
+        self.lock().clear();
+    }
+
+    fn get(&self, partition: Partition) -> Option<MailboxSender> {
+        self.lock().get(&partition).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Partition, MailboxSender>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Target {
+    async fn send(&self, batch: Batch) -> Result<(), Closed> {
+        match self {
+            Target::Stage(sender) => sender.send(batch).await,
+            Target::Shards(switch) => match switch.get(batch.partition) {
+                Some(sender) => sender.send(batch).await,
+                None => Err(Closed),
+            },
+        }
+    }
+}
+
+/// The wires of one stage, by outlet.
+pub struct Wires {
+    outlets: Vec<WiredOutlet>,
+    metrics: Arc<StageMetrics>,
+}
+
+struct WiredOutlet {
+    name: String,
+    targets: Vec<Target>,
+    last: HashMap<Partition, Previous>,
+}
+
+impl Wires {
+    /// Wires in the order of the outlets, the main one first.
+    pub fn new(outlets: Vec<(String, Vec<Target>)>, metrics: Arc<StageMetrics>) -> Self {
+        let wired = |(name, targets)| WiredOutlet { name, targets, last: HashMap::new() };
+        Wires { outlets: outlets.into_iter().map(wired).collect(), metrics }
+    }
+
+    /// Sends a batch as it is to everything on an outlet, waiting for room. Where nothing is wired the records end here
+    /// and count as delivered. A branch whose stage is gone lets go of its share: not delivered.
+    pub async fn send(&self, outlet: Outlet, batch: Batch) {
+        let Some((last, others)) = self.outlets.get(usize::from(outlet.0)).and_then(|o| o.targets.split_last()) else {
+            return batch.guards.delivered();
+        };
+        let started = Instant::now();
+        for target in others {
+            let copy = Batch {
+                partition: batch.partition,
+                records: batch.records.clone(),
+                previous: batch.previous.clone(),
+                guards: batch.guards.share(),
+            };
+            let _gone = target.send(copy).await;
+        }
+        let _gone = last.send(batch).await;
+        self.metrics.spent(StageTime::Backpressured, started.elapsed());
+    }
+
+    /// Makes a batch of records that this stage made and sends it, chained to what it sent before on this outlet.
+    pub async fn send_made(&mut self, outlet: Outlet, partition: Partition, records: Vec<Record>, guards: Guards) {
+        let Some(wired) = self.outlets.get_mut(usize::from(outlet.0)) else {
+            return guards.delivered();
+        };
+        self.metrics.produced(&wired.name, records.len());
+        let chain = wired.last.entry(partition).or_default();
+        let mut batch = Batch::new(partition, records, guards);
+        batch.previous = chain.clone();
+        for position in batch.records.iter().filter_map(|r| r.position) {
+            let at = (position.topic, position.offset, position.output);
+            match chain.iter_mut().find(|(topic, ..)| *topic == position.topic) {
+                Some(last) => *last = at,
+                None => chain.push(at),
+            }
+        }
+        self.send(outlet, batch).await;
+    }
+
+    /// Forgets what was sent of a partition: it is about to be read again.
+    pub fn forget(&mut self, partition: Partition) {
+        self.outlets.iter_mut().for_each(|o| drop(o.last.remove(&partition)));
+    }
+
+    /// Lets go of all mailboxes, so that the stages behind see the end.
+    pub fn disconnect(&mut self) {
+        for outlet in &mut self.outlets {
+            for target in outlet.targets.drain(..) {
+                if let Target::Shards(switch) = target {
+                    switch.disconnect_all();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! On which thread an actor runs.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use actix::{Actor, Addr, Arbiter, Context};
+
+/// Where actors are started. The only place that knows about threads: a simulation puts everything on its own.
+pub enum Placement {
+    /// On the thread of the one who starts it.
+    Here,
+    /// On one of these arbiters, in turn.
+    Arbiters(Arbiters),
+}
+
+/// A fixed set of arbiters.
+pub struct Arbiters {
+    arbiters: Vec<Arbiter>,
+    next: AtomicUsize,
+}
+
+impl Placement {
+    /// One arbiter a core.
+    pub fn one_per_core() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Placement::Arbiters(Arbiters {
+            arbiters: (0..cores).map(|_| Arbiter::new()).collect(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    pub(super) fn start<A>(&self, actor: A) -> Addr<A>
+    where
+        A: Actor<Context = Context<A>> + Send,
+    {
+        match self {
+            Placement::Here => actor.start(),
+            Placement::Arbiters(arbiters) => {
+                let index = arbiters.next.fetch_add(1, Ordering::Relaxed) % arbiters.arbiters.len();
+                A::start_in_arbiter(&arbiters.arbiters[index].handle(), move |_| actor)
+            }
+        }
+    }
+
+    /// Stops the arbiters, and with them every actor that is left. Blocks until their threads have ended.
+    pub fn shut_down(self) {
+        if let Placement::Arbiters(arbiters) = self {
+            for arbiter in &arbiters.arbiters {
+                arbiter.stop();
+            }
+            for arbiter in arbiters.arbiters {
+                // An arbiter whose thread panicked has stopped as well.
+                let _ = arbiter.join();
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The actor of a processor.
+//!
+//! Record by record, with a savepoint before each: a panic or a refusal at record *k* keeps what 1…k−1 emitted and goes
+//! on at *k* with a rebuilt component. What the batch has emitted leaves in one go at its end, each outlet's records as
+//! one batch with a share of the guards.
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::erased::{DynProcessor, Progress};
+use crate::metrics::StageTime;
+use crate::record::Reason;
+use crate::registry::Factory;
+use crate::stage::{Outlet, Outlets, StageError};
+
+use super::cell::{Cell, ExitReason, StageCommon, dead};
+use super::mailbox::{Delivery, Mailbox};
+use super::outlet::Wires;
+use super::status::StageState;
+
+/// A processor's part that survives its actor.
+pub struct ProcessorCell {
+    common: StageCommon,
+    factory: Arc<dyn Factory<Box<dyn DynProcessor>>>,
+    mailbox: Mailbox,
+    wires: Wires,
+    hand: Option<Hand>,
+    out: Outlets,
+}
+
+/// The batch in hand.
+struct Hand {
+    delivery: Delivery,
+    progress: Progress,
+    attempts: u32,
+    taken_at: Instant,
+}
+
+impl ProcessorCell {
+    /// A processor between a mailbox and wires.
+    pub fn new(
+        common: StageCommon,
+        factory: Arc<dyn Factory<Box<dyn DynProcessor>>>,
+        mailbox: Mailbox,
+        wires: Wires,
+    ) -> Self {
+        ProcessorCell { common, factory, mailbox, wires, hand: None, out: Outlets::default() }
+    }
+
+    async fn run(&mut self) -> ExitReason {
+        let factory = self.factory.clone();
+        let mut component = match self.common.build(&*factory).await {
+            Ok(component) => component,
+            Err(exit) => return exit,
+        };
+        loop {
+            if self.hand.is_none() {
+                let since = Instant::now();
+                let Some(delivery) = self.mailbox.receive().await else {
+                    self.wires.disconnect();
+                    return ExitReason::Drained;
+                };
+                self.common.metrics.spent(StageTime::Idle, since.elapsed());
+                self.common.metrics.received(delivery.batch.len());
+                self.common.metrics.batch(delivery.batch.len());
+                let taken_at = Instant::now();
+                self.hand = Some(Hand { delivery, progress: Progress::default(), attempts: 0, taken_at });
+            }
+            if let Err(exit) = self.work(&mut component).await {
+                return exit;
+            }
+            self.hand_on().await;
+        }
+    }
+
+    /// Brings the batch in hand to its end.
+    async fn work(&mut self, component: &mut Box<dyn DynProcessor>) -> Result<(), ExitReason> {
+        let mut backoff = self.common.backoff();
+        loop {
+            let Some(hand) = &mut self.hand else { return Ok(()) };
+            let records = &hand.delivery.batch.records;
+            let at = hand.progress.done;
+            let Err(error) = component.run(records, &mut hand.progress, &mut self.out).await else { return Ok(()) };
+            self.out.roll_back();
+            if hand.progress.done > at {
+                hand.attempts = 0;
+                backoff.reset();
+            }
+            match error {
+                StageError::Fatal(why) => return Err(ExitReason::Failed(why)),
+                StageError::Retry { reason, detail, after } => {
+                    self.common.wait(&mut backoff, reason, &detail, after).await;
+                    self.common.status.set(StageState::Running);
+                }
+                StageError::Reject { reason, detail, permanent } => {
+                    hand.attempts += 1;
+                    if permanent || hand.attempts >= self.common.limits.max_attempts {
+                        self.give_up(reason, &detail).await;
+                    } else {
+                        self.common.wait(&mut backoff, reason, &detail, None).await;
+                        self.common.status.set(StageState::Running);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the record at the cursor to the dead letters and steps over it.
+    async fn give_up(&mut self, reason: Reason, detail: &str) {
+        let Some(hand) = &mut self.hand else { return };
+        let Some(record) = hand.delivery.batch.records.get(hand.progress.done) else { return };
+        let record = dead(record, &self.common.cx.stage, reason, detail, hand.attempts);
+        let guards = hand.delivery.batch.guards.share();
+        self.common.metrics.dead_lettered(reason);
+        hand.progress.done += 1;
+        hand.progress.dead += 1;
+        hand.attempts = 0;
+        self.common.dead_letters.bury(vec![record], guards).await;
+    }
+
+    async fn hand_on(&mut self) {
+        let Some(hand) = self.hand.take() else { return };
+        let Batch { partition, records, guards, .. } = hand.delivery.batch;
+        self.common.metrics.absorbed(hand.progress.absorbed);
+        self.common.metrics.forwarded(records.len() - hand.progress.absorbed - hand.progress.dead);
+        let emitted = self.out.take();
+        let took = hand.taken_at.elapsed();
+        self.common.metrics.spent(StageTime::Busy, took);
+        self.common.metrics.duration(took);
+        let mut by_outlet: Vec<(Outlet, Vec<_>)> = Vec::new();
+        for (outlet, record) in emitted {
+            match by_outlet.iter_mut().find(|(o, _)| *o == outlet) {
+                Some((_, records)) => records.push(record),
+                None => by_outlet.push((outlet, vec![record])),
+            }
+        }
+        for (outlet, records) in by_outlet {
+            self.wires.send_made(outlet, partition, records, guards.share()).await;
+        }
+        guards.delivered();
+        drop(hand.delivery.room);
+    }
+}
+
+impl Cell for ProcessorCell {
+    fn run(&mut self) -> BoxFuture<'_, ExitReason> {
+        async move {
+            if let Some(message) = self.hand.as_mut().and_then(|h| h.progress.panicked.take()) {
+                let used = self.hand.as_ref().map_or(0, |h| h.attempts);
+                if used >= self.common.limits.max_attempts {
+                    self.give_up(Reason::PANIC, &message).await;
+                }
+            }
+            ProcessorCell::run(self).await
+        }
+        .boxed()
+    }
+
+    fn common(&self) -> &StageCommon {
+        &self.common
+    }
+
+    fn panicked(&mut self, message: &str) {
+        self.out.roll_back();
+        if let Some(hand) = &mut self.hand {
+            if hand.progress.done != hand.progress.failed_at {
+                hand.attempts = 0;
+            }
+            hand.progress.failed_at = hand.progress.done;
+            hand.attempts += 1;
+            hand.progress.panicked = Some(message.to_owned());
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The shard: the actor that hosts the keyed state of one partition.
+//!
+//! It owns the sessions of its partition as plain values ([`table`], and a [`crate::runtime::KeyedHost`] a stage), one
+//! timing wheel, and the partition's checkpoint. Records are stepped one at a time, in the order of the log; a
+//! session's panic is caught at the session ([`step`]). What this gives up: a session that spins holds up its shard.
+//!
+//! Acknowledgements: the guards of what the shard has taken in are resolved when a checkpoint that covers it is
+//! written, and a checkpoint is written only when everything made of it was delivered ([`checkpoint`]). A shard that
+//! fails is not restarted with what it had in hand: it lets go of everything, the source reads the partition again,
+//! and a new shard starts from the checkpoint ([`restore`]).
+
+mod checkpoint;
+mod clock;
+mod codec;
+mod group;
+mod passive;
+mod restore;
+mod step;
+mod table;
+mod wheel;
+
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::time::Instant;
+
+use crate::batch::Batch;
+use crate::device_id::DeviceId;
+use crate::metrics::StageTime;
+use crate::record::{Kind, Reason, Record};
+use crate::stage::Outlet;
+
+use super::ack_book::AckBook;
+use super::cell::{Cell, ExitReason, StageCommon};
+use super::mailbox::{Delivery, Mailbox};
+use super::outlet::Wires;
+
+use checkpoint::Checkpointer;
+use clock::{LogClock, Mark};
+use passive::Passive;
+use step::{At, Sessions};
+
+pub use clock::TimeMode;
+pub use group::{Group, GroupStage, SessionLimits};
+pub use restore::OpenError;
+
+/// How often a shard looks after its sessions when nothing comes: wall-clock timers, passivation.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
+
+/// A shard at work.
+pub struct ShardCell {
+    mailbox: Mailbox,
+    group: Group,
+    sessions: Sessions,
+    wires: Vec<Wires>,
+    clock: LogClock,
+    /// The batches that the shard has sent and that are not acknowledged to it yet.
+    sent: AckBook,
+    flushes: u64,
+    checkpointer: Checkpointer,
+    passive: Passive,
+    /// Where each stage's state stands in the checkpoint's sessions, and in which form.
+    versions: Vec<Option<(usize, u8)>>,
+}
+
+impl ShardCell {
+    async fn run(&mut self) -> ExitReason {
+        loop {
+            let now = Instant::now();
+            let at = self.at();
+            self.sessions.retry_due(now, at);
+            self.flush().await;
+            if let Err(exit) = self.advance_checkpoint().await {
+                return exit;
+            }
+            let ended = self.mailbox.is_finished() && self.sessions.retries.is_empty();
+            if ended && self.checkpointer.is_settled() {
+                self.close();
+                return ExitReason::Drained;
+            }
+            let since = Instant::now();
+            let retry_at = self.sessions.retries.first().map_or(now + HOUSEKEEPING, |(at, _)| *at);
+            let accepting = self.checkpointer.accepts(!self.sessions.retries.is_empty()) && !self.mailbox.is_finished();
+            let wake_at = retry_at.min(now + HOUSEKEEPING).min(self.checkpointer.next_look(now));
+            let delivery = tokio::select! {
+                biased;
+                () = self.checkpointer.progress() => None,
+                () = self.sent.changed() => None,
+                delivery = self.mailbox.receive(), if accepting => delivery,
+                () = tokio::time::sleep_until(wake_at) => {
+                    self.housekeeping();
+                    None
+                }
+            };
+            self.entry_metrics().spent(StageTime::Idle, since.elapsed());
+            if let Some(delivery) = delivery {
+                let started = Instant::now();
+                if let Err(exit) = self.take(delivery).await {
+                    return exit;
+                }
+                self.entry_metrics().spent(StageTime::Busy, started.elapsed());
+                self.entry_metrics().duration(started.elapsed());
+            }
+        }
+    }
+
+    /// One batch of the partition.
+    async fn take(&mut self, delivery: Delivery) -> Result<(), ExitReason> {
+        let Delivery { batch, room } = delivery;
+        let Batch { records, guards, .. } = batch;
+        self.entry_metrics().batch(records.len());
+        self.bring_back(&records).await?;
+        // Two passes: looking all sessions up first lets the processor fetch them side by side.
+        let slots: Vec<Option<u32>> = records.iter().map(|r| self.sessions.table.find(&r.device)).collect();
+        for (record, slot) in records.iter().zip(slots) {
+            self.record(record, slot);
+        }
+        self.tally();
+        self.flush().await;
+        self.checkpointer.took(guards);
+        self.passivate();
+        drop(room);
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record, slot: Option<u32>) {
+        let Some(position) = record.position else { return };
+        if self.sessions.cursor.has_passed(&position) {
+            // The checkpoint has it: read again only because something else needed it.
+            return;
+        }
+        if record.kind == Kind::Mark {
+            self.sessions.cursor.advance(position.topic, position.offset);
+            if let Ok(mark) = serde_json::from_slice::<Mark>(&record.payload) {
+                self.clock.mark(&mark);
+                self.sessions.last_mark = Some(position);
+                self.sessions.fire_timers(At { log: self.clock.now(), wall: record.received_at });
+            }
+            return;
+        }
+        let at = At { log: self.clock.record(record.received_at), wall: record.received_at };
+        self.sessions.fire_timers(at);
+        self.sessions.cursor.advance(position.topic, position.offset);
+        if !self.clock.follows_marks() {
+            self.sessions.last_mark = Some(position);
+        }
+        let slot = slot.filter(|s| self.sessions.table.get(*s).is_some_and(|s| s.device == record.device));
+        let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
+            Some(slot) => slot,
+            None => self.open_session(&record.device, at),
+        };
+        self.sessions.record(slot, record, at);
+    }
+
+    /// A session for a device that has none.
+    fn open_session(&mut self, device: &DeviceId, at: At) -> u32 {
+        let slot = self.sessions.open(device, at);
+        let sessions = self.sessions.directory.session_opened();
+        if sessions > self.group.limits.max_sessions {
+            self.evict(slot);
+        }
+        slot
+    }
+
+    /// Sends what the steps have made; it counts for the next checkpoint as not delivered until it is.
+    async fn flush(&mut self) {
+        let anything = !self.sessions.given_up.is_empty()
+            || self.sessions.stages.iter().any(|s| s.out.iter().any(|out| !out.is_empty()));
+        if !anything {
+            return;
+        }
+        self.flushes += 1;
+        let guard = self.sent.enter(0, self.flushes);
+        let partition = self.checkpointer.partition();
+        for (stage, wires) in self.sessions.stages.iter_mut().zip(&mut self.wires) {
+            for (outlet, out) in stage.out.iter_mut().enumerate() {
+                if !out.is_empty() {
+                    let records = std::mem::take(out);
+                    wires.send_made(Outlet(outlet as u8), partition, records, guard.clone().into()).await;
+                }
+            }
+        }
+        if !self.sessions.given_up.is_empty() {
+            let records = std::mem::take(&mut self.sessions.given_up);
+            let common = &self.group.stages[0].common;
+            common.dead_letters.bury(records, guard.clone().into()).await;
+        }
+        guard.delivered();
+    }
+
+    fn tally(&mut self) {
+        for stage in &mut self.sessions.stages {
+            let tally = std::mem::take(&mut stage.tally);
+            let metrics = &stage.spec.common.metrics;
+            if tally.received > 0 {
+                metrics.received(tally.received);
+            }
+            if tally.forwarded > 0 {
+                metrics.forwarded(tally.forwarded);
+            }
+            if tally.absorbed > 0 {
+                metrics.absorbed(tally.absorbed);
+            }
+        }
+    }
+
+    fn housekeeping(&mut self) {
+        let log = self.clock.idle();
+        let wall = self.group.stages[0].common.cx.clock.now();
+        self.sessions.fire_timers(At { log, wall });
+        self.tally();
+        self.passivate();
+    }
+
+    fn at(&self) -> At {
+        At { log: self.clock.now(), wall: self.group.stages[0].common.cx.clock.now() }
+    }
+
+    fn entry_metrics(&self) -> &crate::metrics::StageMetrics {
+        &self.group.stages[0].common.metrics
+    }
+
+    /// The partition is given up: its devices are no longer ours to show.
+    fn close(&mut self) {
+        for (_, slot) in self.sessions.table.occupied() {
+            self.sessions.directory.hide(&slot.device);
+        }
+    }
+}
+
+impl Drop for ShardCell {
+    fn drop(&mut self) {
+        self.count_returned(SHARD_ENDED);
+        self.sessions.directory.sessions_closed(self.sessions.table.len());
+        self.mailbox.close();
+    }
+}
+
+impl Cell for ShardCell {
+    fn run(&mut self) -> BoxFuture<'_, ExitReason> {
+        ShardCell::run(self).boxed()
+    }
+
+    fn common(&self) -> &StageCommon {
+        &self.group.stages[0].common
+    }
+
+    fn panicked(&mut self, _: &str) {}
+}
+
+/// Why records that wait in an inbox are given back.
+const SHARD_ENDED: Reason = Reason("shard_ended");

@@ -1,0 +1,220 @@
+//! Opening a shard: checkpoint, journals, then the log.
+
+use std::sync::Arc;
+
+use crate::checkpoint::{CheckpointMeta, Scope, StateStore, StoreError};
+use crate::keyed::{Input, Now};
+use crate::ports::Journal;
+use crate::position::{Cursor, Partition};
+use crate::runtime::cell::StageCommon;
+use crate::runtime::directory::Directory;
+use crate::runtime::mailbox::Mailbox;
+use crate::runtime::outlet::Wires;
+use crate::stage::BuildError;
+
+use super::checkpoint::{Checkpointer, META_VERSION};
+use super::clock::LogClock;
+use super::group::Group;
+use super::passive::Passive;
+use super::step::{At, Hosted, Sessions, Tally};
+use super::table::SessionTable;
+use super::wheel::Wheel;
+use super::{AckBook, ShardCell};
+
+/// Why a shard could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Something that it needs is not there now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It cannot be opened, however often it is tried.
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) => OpenError::Unavailable(why),
+            other => OpenError::Broken(other.to_string()),
+        }
+    }
+}
+
+impl ShardCell {
+    /// Opens the shard of a partition from its checkpoint. Also gives the cursor up to which it has everything.
+    pub async fn open(
+        group: Group,
+        partition: Partition,
+        mailbox: Mailbox,
+        directory: Directory,
+    ) -> Result<(ShardCell, Cursor), OpenError> {
+        let common = group.stages[0].common.clone();
+        let cx = &common.cx;
+        let scope = Scope { topology: cx.topology.clone(), source: group.source.clone(), partition };
+        let meta = cx.store.open(&scope, cx.epoch).await?.unwrap_or_default();
+        if meta.version > META_VERSION {
+            let version = meta.version;
+            let why = format!("checkpoint {scope} has form {version}; this version reads up to {META_VERSION}");
+            return Err(OpenError::Broken(why));
+        }
+        let clock = LogClock::restored(group.time, cx.clock.clone(), meta.log_time, &meta.marks);
+        let mut sessions = Sessions {
+            table: SessionTable::new(group.stages.len()),
+            wheel: Wheel::new(meta.log_time),
+            stages: hosts(&group).await?,
+            entry: group.entry.clone(),
+            cursor: meta.cursor.clone(),
+            last_mark: None,
+            directory: directory.clone(),
+            dirty: Vec::new(),
+            retries: Default::default(),
+            given_up: Vec::new(),
+            scratch: Default::default(),
+        };
+        // A stage that the checkpoint does not know starts its sessions afresh; one that is gone is left out.
+        let versions: Vec<_> = group.stages.iter().map(|stage| version_of(&meta, &stage.common.cx.stage)).collect();
+        load_live(&*cx.store, &scope, &mut sessions, &versions, &meta).await?;
+        let passive = load_passive(&*cx.store, &scope).await?;
+        let journals = journals(&group, &common)?;
+        let wires = sessions.stages.iter().map(|s| Wires::new(s.spec.outlets.clone(), s.spec.common.metrics.clone()));
+        let checkpointer = Checkpointer::new(
+            scope,
+            cx.epoch,
+            cx.store.clone(),
+            journals.clone(),
+            group.checkpoint_every,
+            common.backoff(),
+        );
+        let mut shard = ShardCell {
+            wires: wires.collect(),
+            mailbox,
+            sessions,
+            clock,
+            sent: AckBook::default(),
+            flushes: 0,
+            checkpointer,
+            passive,
+            versions,
+            group,
+        };
+        shard.read_journals(&journals, &meta).await?;
+        Ok((shard, meta.cursor))
+    }
+
+    /// Applies the transitions that were journalled behind the checkpoint.
+    async fn read_journals(
+        &mut self,
+        journals: &[(String, Arc<dyn Journal>)],
+        meta: &CheckpointMeta,
+    ) -> Result<(), OpenError> {
+        for (stage, journal) in journals {
+            let from = meta.journals.iter().find(|(name, _)| name == stage).map_or(0, |(_, offset)| *offset);
+            let records = journal.read(self.checkpointer.partition(), from).await;
+            let records = records.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+            let Some(index) = self.group.stages.iter().position(|s| *s.common.cx.stage == **stage) else { continue };
+            self.bring_back(&records).await.map_err(|exit| OpenError::Broken(format!("{exit:?}")))?;
+            for record in &records {
+                let at = At { log: self.clock.now(), wall: record.received_at };
+                let slot = match self.sessions.table.find(&record.device) {
+                    Some(slot) => slot,
+                    None => {
+                        self.sessions.directory.session_opened();
+                        self.sessions.open(&record.device, at)
+                    }
+                };
+                self.sessions.apply_journal(index, slot, record, at);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Sessions {
+    fn apply_journal(&mut self, index: usize, slot: u32, record: &crate::record::Record, at: At) {
+        let Some(entry) = self.table.get_mut(slot) else { return };
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(slot);
+        }
+        let hosted = &mut self.stages[index];
+        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: None };
+        let applied = hosted.host.step(slot, &entry.device, Input::Journal(record), now, &mut self.scratch);
+        if let Err(failure) = applied {
+            let (topology, stage) = (&hosted.spec.common.cx.topology, &hosted.spec.common.cx.stage);
+            tracing::error!(code = "journal_refused", %topology, %stage, ?failure, "a journalled transition could not be applied; it will be derived again");
+        }
+        self.scratch.emitted.clear();
+        if let Some(wake) = self.scratch.wake_at.take() {
+            self.table.set_wanted(slot, index, wake.unwrap_or(super::table::NEVER));
+            self.arm(slot);
+        }
+    }
+}
+
+async fn hosts(group: &Group) -> Result<Vec<Hosted>, OpenError> {
+    let mut hosted = Vec::with_capacity(group.stages.len());
+    for spec in &group.stages {
+        let host = spec.factory.build(&spec.common.cx).await.map_err(|error| match error {
+            BuildError::Unavailable(why) => OpenError::Unavailable(why),
+            BuildError::Impossible(why) => OpenError::Broken(why),
+        })?;
+        let out = spec.outlets.iter().map(|_| Vec::new()).collect();
+        hosted.push(Hosted { spec: spec.clone(), host, out, tally: Tally::default() });
+    }
+    Ok(hosted)
+}
+
+fn version_of(meta: &CheckpointMeta, stage: &str) -> Option<(usize, u8)> {
+    let place = meta.stages.iter().position(|(name, _)| name == stage)?;
+    Some((place, meta.stages[place].1))
+}
+
+async fn load_live(
+    store: &dyn StateStore,
+    scope: &Scope,
+    sessions: &mut Sessions,
+    versions: &[Option<(usize, u8)>],
+    meta: &CheckpointMeta,
+) -> Result<(), OpenError> {
+    let mut page = None;
+    loop {
+        let found = store.load_live(scope, page).await?;
+        for (device, bytes) in found.sessions {
+            // A page may repeat what an earlier one had.
+            if sessions.table.find(&device).is_none() {
+                sessions.restore(device, &bytes, versions, meta.log_time).map_err(OpenError::Broken)?;
+                sessions.directory.session_opened();
+            }
+        }
+        match found.next {
+            Some(next) => page = Some(next),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn load_passive(store: &dyn StateStore, scope: &Scope) -> Result<Passive, OpenError> {
+    let mut passive = Passive::default();
+    let mut page = None;
+    loop {
+        let (devices, next) = store.list_passive(scope, page).await?;
+        devices.iter().for_each(|device| passive.add(device));
+        match next {
+            Some(next) => page = Some(next),
+            None => return Ok(passive),
+        }
+    }
+}
+
+fn journals(group: &Group, common: &StageCommon) -> Result<Vec<(String, Arc<dyn Journal>)>, OpenError> {
+    let mut journals = Vec::new();
+    for stage in &group.stages {
+        if let Some(sink) = &stage.journal {
+            let journal = common.cx.ports.journal(sink);
+            let missing = || OpenError::Unavailable(format!("stage `{sink}` has not offered its journal yet"));
+            journals.push((stage.common.cx.stage.to_string(), journal.ok_or_else(missing)?));
+        }
+    }
+    Ok(journals)
+}

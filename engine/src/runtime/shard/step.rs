@@ -1,0 +1,270 @@
+//! One input through the keyed stages of a shard.
+//!
+//! A record is stepped through the stages in the order of their wiring, all for the same device. Each step commits by
+//! itself; a step that panics or is refused leaves its session as it was, and the record waits in the session's inbox,
+//! where it is tried again with back-off. Later records of the device wait behind it; other devices do not notice.
+//! After `max_attempts` the record goes to the dead letters and the inbox goes on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::{LogTime, Timestamp};
+use crate::keyed::{Effects, Input, Now};
+use crate::position::{Cursor, Position};
+use crate::record::{Reason, Record};
+use crate::retry::Backoff;
+use crate::runtime::cell::{dead, seed_of};
+use crate::runtime::directory::Directory;
+use crate::runtime::host::{KeyedHost, StepFailure};
+use crate::stage::{Outlet, StageError};
+
+use super::group::GroupStage;
+use super::table::{Inbox, NEVER, Parked, SessionTable};
+use super::wheel::Wheel;
+
+/// The states and outputs of a shard: everything that a step touches.
+pub(super) struct Sessions {
+    pub(super) table: SessionTable,
+    pub(super) wheel: Wheel,
+    pub(super) stages: Vec<Hosted>,
+    pub(super) entry: Vec<usize>,
+    pub(super) cursor: Cursor,
+    /// The position of the last mark, or of the last record where there are none: what a timer is put down to.
+    pub(super) last_mark: Option<Position>,
+    pub(super) directory: Directory,
+    /// Slots that changed since the last checkpoint.
+    pub(super) dirty: Vec<u32>,
+    /// Slots that are backing off, by when they are tried again.
+    pub(super) retries: std::collections::BTreeSet<(Instant, u32)>,
+    /// Records given up, to be handed to the dead letters with the next flush.
+    pub(super) given_up: Vec<Record>,
+    pub(super) scratch: Effects,
+}
+
+/// A stage in a shard.
+pub(super) struct Hosted {
+    pub(super) spec: GroupStage,
+    pub(super) host: Box<dyn KeyedHost>,
+    /// What waits to be sent, by outlet.
+    pub(super) out: Vec<Vec<Record>>,
+    pub(super) tally: Tally,
+}
+
+/// Counts that go to the stage's ledger once a batch.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) received: usize,
+    pub(super) forwarded: usize,
+    pub(super) absorbed: usize,
+}
+
+/// When an input happens.
+#[derive(Clone, Copy)]
+pub(super) struct At {
+    pub(super) log: LogTime,
+    pub(super) wall: Timestamp,
+}
+
+impl Sessions {
+    /// A record of a device whose session is in `slot`.
+    pub(super) fn record(&mut self, slot: u32, record: &Record, at: At) {
+        let Some(entry) = self.table.get_mut(slot) else { return };
+        entry.last_seen = at.log;
+        for index in 0..self.entry.len() {
+            self.step_or_park(self.entry[index], slot, Some(record), at, false);
+        }
+    }
+
+    /// One step, unless the session is backing off: then it waits its turn.
+    fn step_or_park(&mut self, stage: usize, slot: u32, record: Option<&Record>, at: At, counted: bool) {
+        let Some(entry) = self.table.get_mut(slot) else { return };
+        if let Some(inbox) = entry.inbox.as_mut().filter(|inbox| inbox.waiting) {
+            inbox.queue.push_back(Parked { stage, record: record.cloned(), counted });
+        } else if let Err(failure) = self.step(stage, slot, record, at, counted) {
+            self.park(slot, stage, record, failure);
+        }
+    }
+
+    /// Calls every session whose time has come, the earliest first.
+    pub(super) fn fire_timers(&mut self, at: At) {
+        let mut due = Vec::new();
+        self.wheel.advance(at.log, &mut due);
+        for (fired, slot) in due {
+            // The slot may have been given to another device, or its wake-up put off: then there is another entry, or none.
+            match self.table.get_mut(slot) {
+                Some(entry) if entry.armed == fired => entry.armed = NEVER,
+                _ => continue,
+            }
+            for stage in 0..self.stages.len() {
+                if self.table.wanted(slot, stage) <= at.log {
+                    self.table.set_wanted(slot, stage, NEVER);
+                    self.step_or_park(stage, slot, None, at, true);
+                }
+            }
+            self.arm(slot);
+        }
+    }
+
+    /// Tries the sessions again whose back-off has passed.
+    pub(super) fn retry_due(&mut self, now: Instant, at: At) {
+        while let Some((when, slot)) = self.retries.first().copied() {
+            if when > now {
+                return;
+            }
+            self.retries.pop_first();
+            self.unpark(slot, at);
+        }
+    }
+
+    fn unpark(&mut self, slot: u32, at: At) {
+        loop {
+            let Some(entry) = self.table.get_mut(slot) else { return };
+            let Some(inbox) = &mut entry.inbox else { return };
+            inbox.waiting = false;
+            let Some(parked) = inbox.queue.pop_front() else {
+                entry.inbox = None;
+                return;
+            };
+            match self.step(parked.stage, slot, parked.record.as_ref(), at, parked.counted) {
+                Ok(()) => {
+                    let inbox = self.inbox(slot);
+                    if !inbox.waiting {
+                        inbox.attempts = 0;
+                        inbox.backoff.reset();
+                    }
+                }
+                Err(failure) => self.park(slot, parked.stage, parked.record.as_ref(), failure),
+            }
+            if self.inbox(slot).waiting {
+                return;
+            }
+        }
+    }
+
+    /// One step of one stage, and of the stages of the group that it feeds.
+    fn step(
+        &mut self,
+        stage: usize,
+        slot: u32,
+        record: Option<&Record>,
+        at: At,
+        counted: bool,
+    ) -> Result<(), StepFailure> {
+        let Some(entry) = self.table.get_mut(slot) else { return Ok(()) };
+        if !entry.dirty {
+            entry.dirty = true;
+            self.dirty.push(slot);
+        }
+        let hosted = &mut self.stages[stage];
+        if record.is_some() && !counted {
+            hosted.tally.received += 1;
+        }
+        let cause = record.and_then(|r| r.position).or(self.last_mark);
+        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause };
+        let input = record.map_or(Input::Timer, Input::Record);
+        let mut effects = std::mem::take(&mut self.scratch);
+        if let Err(failure) = hosted.host.step(slot, &entry.device, input, now, &mut effects) {
+            self.scratch = effects;
+            return Err(failure);
+        }
+        if record.is_some() {
+            match effects.forward || !effects.emitted.is_empty() {
+                true => hosted.tally.forwarded += 1,
+                false => hosted.tally.absorbed += 1,
+            }
+        }
+        if let Some(presence) = effects.presence.take() {
+            self.directory.show(&entry.device, presence);
+        }
+        if let Some(wake) = effects.wake_at.take() {
+            self.table.set_wanted(slot, stage, wake.unwrap_or(NEVER));
+            self.arm(slot);
+        }
+        let forward = std::mem::take(&mut effects.forward);
+        let emitted = std::mem::take(&mut effects.emitted);
+        self.scratch = effects;
+        if let (true, Some(record)) = (forward, record) {
+            self.route(stage, Outlet::MAIN, slot, record, at);
+        }
+        for (outlet, record) in emitted {
+            self.route(stage, outlet, slot, &record, at);
+        }
+        Ok(())
+    }
+
+    /// Sends a record of one outlet on: to stages of the group at once, to the outside with the next flush.
+    fn route(&mut self, stage: usize, outlet: Outlet, slot: u32, record: &Record, at: At) {
+        let hosted = &mut self.stages[stage];
+        let wired = hosted.spec.outlets.get(usize::from(outlet.0)).is_some_and(|(_, targets)| !targets.is_empty());
+        if wired {
+            hosted.out[usize::from(outlet.0)].push(record.clone());
+        }
+        for index in 0..self.stages[stage].spec.inner.len() {
+            let (from, to) = self.stages[stage].spec.inner[index];
+            if from == outlet {
+                self.step_or_park(to, slot, Some(record), at, false);
+            }
+        }
+    }
+
+    /// A step has failed: it waits for another try, or is given up.
+    fn park(&mut self, slot: u32, stage: usize, record: Option<&Record>, failure: StepFailure) {
+        let common = self.stages[stage].spec.common.clone();
+        let (topology, name) = (&common.cx.topology, &common.cx.stage);
+        let (reason, detail, counts, permanent) = match failure {
+            StepFailure::Panicked(message) => (Reason::PANIC, message, true, false),
+            StepFailure::Refused(StageError::Reject { reason, detail, permanent }) => (reason, detail, true, permanent),
+            StepFailure::Refused(StageError::Retry { reason, detail, .. }) => (reason, detail, false, false),
+            StepFailure::Refused(StageError::Fatal(detail)) => (Reason("fatal"), detail, true, false),
+        };
+        if reason == Reason::PANIC {
+            common.metrics.restarted("session_panic");
+            tracing::warn!(code = "session_restarted", %topology, stage = %name, detail, "a session panicked and was put back as it was");
+        }
+        let inbox = self.inbox(slot);
+        inbox.attempts += u32::from(counts);
+        let attempts = inbox.attempts;
+        let wait = if counts && (permanent || attempts >= common.limits.max_attempts) {
+            inbox.attempts = 0;
+            inbox.backoff.reset();
+            match record {
+                Some(record) => {
+                    common.metrics.dead_lettered(reason);
+                    self.given_up.push(dead(record, name, reason, &detail, attempts));
+                }
+                None => {
+                    tracing::error!(code = "timer_given_up", %topology, stage = %name, %reason, detail, "a session's timer failed as often as it may and was given up");
+                }
+            }
+            // What waits behind goes on at once.
+            Duration::ZERO
+        } else {
+            common.metrics.retried(reason);
+            inbox.queue.push_front(Parked { stage, record: record.cloned(), counted: true });
+            inbox.backoff.next_delay()
+        };
+        self.inbox(slot).waiting = true;
+        self.retries.insert((Instant::now() + wait, slot));
+    }
+
+    fn inbox(&mut self, slot: u32) -> &mut Inbox {
+        let backoff = self.stages[0].spec.common.limits.backoff;
+        let entry = self.table.get_mut(slot).expect("only sessions in the table are stepped, and a parked one stays");
+        let device = &entry.device;
+        entry.inbox.get_or_insert_with(|| {
+            let backoff = Backoff::new(backoff, seed_of(device.as_str()));
+            Box::new(Inbox { queue: Default::default(), attempts: 0, waiting: false, backoff })
+        })
+    }
+
+    /// Puts the slot's earliest wake-up into the wheel, unless an earlier one lies there already.
+    pub(super) fn arm(&mut self, slot: u32) {
+        let earliest = self.table.earliest_wanted(slot);
+        let Some(entry) = self.table.get_mut(slot) else { return };
+        if earliest < entry.armed {
+            entry.armed = earliest;
+            self.wheel.insert(earliest, slot);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The shards of one source: opened and closed as its partitions come and go.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix::Addr;
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::oneshot;
+
+use crate::position::{Cursor, Partition};
+
+use super::directory::Directory;
+use super::mailbox::{Capacity, mailbox};
+use super::outlet::ShardSwitch;
+use super::shard::{Group, OpenError, ShardCell};
+use super::source_cell::ShardControl;
+use super::supervisor::{OnFailure, StartChild, Supervisor};
+
+/// The shards of one source.
+pub(super) struct Shards {
+    group: Group,
+    switch: Arc<ShardSwitch>,
+    directory: Directory,
+    supervisor: Addr<Supervisor>,
+    capacity: Capacity,
+    /// Told when a shard's actor has ended for good.
+    running: Mutex<HashMap<Partition, oneshot::Receiver<()>>>,
+}
+
+impl Shards {
+    pub(super) fn new(
+        group: Group,
+        switch: Arc<ShardSwitch>,
+        directory: Directory,
+        supervisor: Addr<Supervisor>,
+        capacity: Capacity,
+    ) -> Self {
+        Shards { group, switch, directory, supervisor, capacity, running: Mutex::default() }
+    }
+
+    fn take(&self, partition: Partition) -> Option<oneshot::Receiver<()>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition)
+    }
+}
+
+impl ShardControl for Shards {
+    fn open(&self, partition: Partition) -> BoxFuture<'_, Result<Cursor, String>> {
+        async move {
+            self.close(partition).await;
+            let common = &self.group.stages[0].common;
+            let mut backoff = common.backoff();
+            let (shard, cursor, sender) = loop {
+                let (sender, mailbox) = mailbox(self.capacity, common.metrics.clone());
+                match ShardCell::open(self.group.clone(), partition, mailbox, self.directory.clone()).await {
+                    Ok((shard, cursor)) => break (shard, cursor, sender),
+                    Err(OpenError::Broken(why)) => return Err(why),
+                    Err(OpenError::Unavailable(why)) => {
+                        if backoff.failures() == 0 {
+                            tracing::warn!(code = "shard_waits", topology = %common.cx.topology, partition, why, "cannot open the shard yet");
+                        }
+                        tokio::time::sleep(backoff.next_delay()).await;
+                    }
+                }
+            };
+            let (ended, running) = oneshot::channel();
+            let start = StartChild { cell: Box::new(shard), on_failure: OnFailure::Drop, ended: Some(ended) };
+            self.supervisor.send(start).await.map_err(|_| "the topology's supervisor has ended".to_owned())?;
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, running);
+            self.switch.connect(partition, sender);
+            Ok(cursor)
+        }
+        .boxed()
+    }
+
+    fn close(&self, partition: Partition) -> BoxFuture<'_, ()> {
+        async move {
+            self.switch.disconnect(partition);
+            if let Some(running) = self.take(partition) {
+                // The sender is dropped with the child's entry if it cannot be told any more: ended all the same.
+                let _ = running.await;
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,499 @@
+//! The actor of a sink.
+//!
+//! It takes what is in the mailbox, up to `max_records` a batch, and keeps up to the sink's window of batches in flight.
+//! It waits for more records only while a write is in flight: a quiet device is written at once, a flood in full
+//! batches. Batches, guards and their room stay here until the sink has answered; whatever happens to the sink, they
+//! are submitted again, in order.
+
+use std::collections::{HashSet, VecDeque};
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::ack::Guards;
+use crate::batch::Batch;
+use crate::erased::DynSink;
+use crate::metrics::StageTime;
+use crate::position::{Cursor, Partition};
+use crate::record::Reason;
+use crate::registry::Factory;
+use crate::retry::Backoff;
+use crate::sink::{Completion, Rejection, Submitted};
+use crate::stage::StageError;
+
+use super::cell::{Cell, ExitReason, StageCommon, dead};
+use super::host::panic_message;
+use super::mailbox::{Mailbox, Room};
+use super::status::StageState;
+
+/// Why batches are let go of when their store has fallen behind.
+const GAP: Reason = Reason("gap");
+/// Why batches are let go of when their partition is about to be read anew.
+const REASSIGNED: Reason = Reason("reassigned");
+
+/// What others ask of a running sink.
+pub enum SinkRequest {
+    /// How far the store has come in a partition that is about to be read. What is still here of it belongs to an
+    /// earlier assignment and is let go of.
+    Resume {
+        /// The partition.
+        partition: Partition,
+        /// `None`: the sink keeps no positions.
+        reply: oneshot::Sender<Option<Cursor>>,
+    },
+}
+
+/// A sink's part that survives its actor.
+pub struct SinkCell {
+    common: StageCommon,
+    factory: Arc<dyn Factory<Box<dyn DynSink>>>,
+    mailbox: Mailbox,
+    requests: mpsc::Receiver<SinkRequest>,
+    /// In order of submission.
+    flights: VecDeque<Flight>,
+    /// The end of a delivery that was larger than one batch may be; goes before the mailbox.
+    rest: Option<(Batch, Arc<Room>)>,
+    /// Partitions that are let go of until they are assigned anew, because the store fell behind.
+    discarding: HashSet<Partition>,
+}
+
+/// A batch that is being written.
+struct Flight {
+    /// Without its guards, which stay in `guards`: the sink's copy must not hold an acknowledgement back.
+    batch: Arc<Batch>,
+    guards: Guards,
+    _room: Vec<Arc<Room>>,
+    taken_at: Instant,
+    /// How often the sink refused a record, by index.
+    attempts: Vec<(usize, u32)>,
+    /// How often the sink panicked while it had this batch.
+    panics: u32,
+    /// Part of a batch that has used its attempts: the search for the record at fault is one attempt more, whatever it
+    /// takes.
+    bisecting: bool,
+    state: FlightState,
+}
+
+enum FlightState {
+    /// To be submitted.
+    Waiting,
+    /// Submitted.
+    Submitted(Completion),
+    /// Answered.
+    Answered(Submitted),
+}
+
+impl Flight {
+    fn is_delivered(&self) -> bool {
+        matches!(self.state, FlightState::Answered(Submitted::Delivered))
+    }
+
+    fn live(&self) -> usize {
+        self.batch.records.iter().filter(|r| r.dead.is_none()).count()
+    }
+
+    fn attempt(&mut self, index: usize) -> u32 {
+        match self.attempts.iter_mut().find(|(i, _)| *i == index) {
+            Some((_, attempts)) => {
+                *attempts += 1;
+                *attempts
+            }
+            None => {
+                self.attempts.push((index, 1));
+                1
+            }
+        }
+    }
+}
+
+impl SinkCell {
+    /// A sink that takes from `mailbox` and answers `requests`.
+    pub fn new(
+        common: StageCommon,
+        factory: Arc<dyn Factory<Box<dyn DynSink>>>,
+        mailbox: Mailbox,
+        requests: mpsc::Receiver<SinkRequest>,
+    ) -> Self {
+        let (flights, rest, discarding) = Default::default();
+        SinkCell { common, factory, mailbox, requests, flights, rest, discarding }
+    }
+
+    async fn run(&mut self) -> ExitReason {
+        let factory = self.factory.clone();
+        let mut sink = match self.common.build(&*factory).await {
+            Ok(sink) => sink,
+            Err(exit) => return exit,
+        };
+        for flight in &mut self.flights {
+            if matches!(flight.state, FlightState::Submitted(_)) {
+                flight.state = FlightState::Waiting;
+            }
+        }
+        let mut backoff = self.common.backoff();
+        loop {
+            while matches!(self.flights.front(), Some(Flight { state: FlightState::Answered(_), .. })) {
+                if let Err(exit) = self.settle(&mut backoff).await {
+                    return exit;
+                }
+            }
+            self.take(sink.window());
+            if let Err(exit) = self.submit(&mut sink).await {
+                return exit;
+            }
+            if self.flights.is_empty() && self.rest.is_none() && self.mailbox.is_finished() {
+                sink.close().await;
+                return ExitReason::Drained;
+            }
+            let idle_since = self.flights.is_empty().then(Instant::now);
+            let room_for_more = self.flights.len() < sink.window();
+            tokio::select! {
+                biased;
+                Some(request) = self.requests.recv() => {
+                    if let Err(exit) = self.answer(&mut sink, request).await {
+                        return exit;
+                    }
+                }
+                () = answered(&mut self.flights, 0), if !self.flights.is_empty() => {}
+                () = self.mailbox.changed(), if room_for_more => {}
+            }
+            if let Some(since) = idle_since {
+                self.common.metrics.spent(StageTime::Idle, since.elapsed());
+            }
+        }
+    }
+
+    /// Submits what waits. A panic ends the actor, unless it only tells where the record at fault is.
+    async fn submit(&mut self, sink: &mut Box<dyn DynSink>) -> Result<(), ExitReason> {
+        for flight in &mut self.flights {
+            if !matches!(flight.state, FlightState::Waiting) {
+                continue;
+            }
+            // Unwind safety: a sink that panicked is not used again.
+            match AssertUnwindSafe(sink.submit(flight.batch.clone())).catch_unwind().await {
+                Ok(completion) => flight.state = FlightState::Submitted(completion),
+                Err(panic) if flight.bisecting => {
+                    let detail = panic_message(panic.as_ref());
+                    flight.state =
+                        FlightState::Answered(Submitted::RejectedSomewhere { reason: Reason::PANIC, detail });
+                    *sink = self.common.build(&*self.factory).await?;
+                }
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes batches in hand while there is room in the window and enough to make a write worth while.
+    fn take(&mut self, window: usize) {
+        let max = self.common.limits.max_records;
+        while self.flights.len() < window {
+            let full = self.rest.is_some() || self.mailbox.queued_records() >= max;
+            if !self.flights.is_empty() && !full {
+                return;
+            }
+            let Some((mut batch, mut room)) = self.next_batch(max) else { return };
+            if self.discarding.contains(&batch.partition) {
+                self.common.metrics.received(batch.len());
+                self.common.metrics.returned(GAP, batch.len());
+                continue;
+            }
+            if batch.len() > max {
+                self.rest = Some((batch.split_off(max), room[0].clone()));
+            }
+            while self.rest.is_none() {
+                let fits = |b: &Batch| b.partition == batch.partition;
+                let small = |b: &Batch| fits(b) && batch.len() + b.len() <= max;
+                // The first of this partition decides: one behind it must not overtake it.
+                let mut first = true;
+                let next = self.mailbox.try_receive_if(|b| {
+                    let take = first && small(b);
+                    first &= !fits(b);
+                    take
+                });
+                let Some(delivery) = next else { break };
+                batch.join(delivery.batch);
+                room.push(Arc::new(delivery.room));
+            }
+            self.common.metrics.received(batch.len());
+            self.common.metrics.batch(batch.len());
+            let guards = std::mem::take(&mut batch.guards);
+            self.flights.push_back(Flight {
+                batch: Arc::new(batch),
+                guards,
+                _room: room,
+                taken_at: Instant::now(),
+                attempts: Vec::new(),
+                panics: 0,
+                bisecting: false,
+                state: FlightState::Waiting,
+            });
+        }
+    }
+
+    fn next_batch(&mut self, max: usize) -> Option<(Batch, Vec<Arc<Room>>)> {
+        if let Some((mut batch, room)) = self.rest.take() {
+            if batch.len() > max {
+                self.rest = Some((batch.split_off(max), room.clone()));
+            }
+            return Some((batch, vec![room]));
+        }
+        self.mailbox.try_receive().map(|d| (d.batch, vec![Arc::new(d.room)]))
+    }
+
+    /// Everything that is not known to be delivered is to be submitted again.
+    fn submit_again(&mut self) {
+        for flight in self.flights.iter_mut().filter(|f| !f.is_delivered()) {
+            flight.state = FlightState::Waiting;
+        }
+    }
+
+    /// Waits until nothing submitted is unanswered.
+    async fn land(&mut self) {
+        for index in 0..self.flights.len() {
+            answered(&mut self.flights, index).await;
+        }
+    }
+
+    /// Acts on the answer to the oldest batch.
+    async fn settle(&mut self, backoff: &mut Backoff) -> Result<(), ExitReason> {
+        let Some(Flight { state: FlightState::Answered(answer), batch, .. }) = self.flights.front() else {
+            return Ok(());
+        };
+        let partition = batch.partition;
+        match answer.clone() {
+            Submitted::Delivered => {
+                self.delivered();
+                backoff.reset();
+                self.common.status.set(StageState::Running);
+            }
+            Submitted::Retry { reason, detail, after } => {
+                self.land().await;
+                self.common.wait(backoff, reason, &detail, after).await;
+                self.submit_again();
+            }
+            Submitted::Fatal(why) => {
+                self.submit_again();
+                return Err(ExitReason::Failed(why));
+            }
+            Submitted::Gap { detail } => {
+                tracing::warn!(code = "sink_gap", topology = %self.common.cx.topology, stage = %self.common.cx.stage, partition, detail, "the store is behind: reading again from where it stands");
+                self.discarding.insert(partition);
+                self.let_go(partition, GAP).await;
+            }
+            Submitted::Rejected { records, others_applied } => {
+                self.rejected(records, others_applied, backoff).await?;
+            }
+            Submitted::RejectedSomewhere { reason, detail } => {
+                let live = self.flights[0].live();
+                if live > 1 {
+                    self.land().await;
+                    self.bisect();
+                } else {
+                    let index = self.flights[0].batch.records.iter().position(|r| r.dead.is_none()).unwrap_or(0);
+                    let one = Rejection { index, reason, detail, permanent: self.flights[0].bisecting };
+                    self.rejected(vec![one], false, backoff).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn delivered(&mut self) {
+        let Some(flight) = self.flights.pop_front() else { return };
+        let metrics = &self.common.metrics;
+        metrics.forwarded(flight.live());
+        let took = flight.taken_at.elapsed();
+        metrics.duration(took);
+        metrics.spent(StageTime::Busy, took);
+        if let Some(oldest) = flight.batch.records.first() {
+            metrics.end_to_end(self.common.cx.clock.now().since(oldest.received_at));
+        }
+        flight.guards.delivered();
+    }
+
+    /// Some records of the oldest batch are at fault.
+    async fn rejected(
+        &mut self,
+        rejections: Vec<Rejection>,
+        others_applied: bool,
+        backoff: &mut Backoff,
+    ) -> Result<(), ExitReason> {
+        self.land().await;
+        let StageCommon { limits, dead_letters, cx, metrics, .. } = self.common.clone();
+        let flight = &mut self.flights[0];
+        let mut given_up = Vec::new();
+        let mut retry = None;
+        for rejection in &rejections {
+            let attempts = flight.attempt(rejection.index);
+            let Some(record) = flight.batch.records.get(rejection.index) else { continue };
+            if dead_letters.exist() && (rejection.permanent || attempts >= limits.max_attempts) {
+                let record = dead(record, &cx.stage, rejection.reason, &rejection.detail, attempts);
+                given_up.push((rejection.index, record));
+            } else {
+                retry = Some((rejection.reason, rejection.detail.clone()));
+            }
+        }
+        if !given_up.is_empty() {
+            let buried = dead_letters.bury_and_wait(given_up.iter().map(|(_, r)| r.clone()).collect()).await;
+            if !buried {
+                return Err(ExitReason::Failed("the dead letters let go of a record".to_owned()));
+            }
+        }
+        let flight = &mut self.flights[0];
+        let mut records = flight.batch.records.clone();
+        for (index, record) in given_up {
+            metrics.dead_lettered(record.dead.as_ref().map_or(Reason::PANIC, |d| d.reason));
+            records[index] = record;
+        }
+        if others_applied {
+            // What was applied is done; only the refused that are to be tried again are left in the batch.
+            let refused: HashSet<usize> = rejections.iter().map(|r| r.index).collect();
+            let before = records.len();
+            let live = |r: &crate::record::Record| r.dead.is_none();
+            metrics.forwarded(records.iter().enumerate().filter(|(i, r)| live(r) && !refused.contains(i)).count());
+            let mut index = 0;
+            records.retain(|r| {
+                index += 1;
+                refused.contains(&(index - 1)) && live(r)
+            });
+            let attempts =
+                rejections.iter().map(|r| flight.attempts.iter().find(|(i, _)| *i == r.index).map_or(1, |a| a.1));
+            flight.attempts =
+                attempts.max().into_iter().flat_map(|a| (0..records.len()).map(move |i| (i, a))).collect();
+            debug_assert!(records.len() < before || rejections.len() == before, "only refused records are left");
+        }
+        let nothing_left = others_applied && records.is_empty();
+        let previous = flight.batch.previous.clone();
+        flight.batch = Arc::new(Batch { partition: flight.batch.partition, records, previous, guards: Guards::none() });
+        if let Some((reason, detail)) = retry {
+            self.common.wait(backoff, reason, &detail, None).await;
+        }
+        self.submit_again();
+        if nothing_left {
+            self.flights[0].state = FlightState::Answered(Submitted::Delivered);
+        }
+        Ok(())
+    }
+
+    /// Cuts the oldest batch in two, to be submitted one after the other.
+    fn bisect(&mut self) {
+        let Some(flight) = self.flights.pop_front() else { return };
+        let mut first = Batch {
+            partition: flight.batch.partition,
+            records: flight.batch.records.clone(),
+            previous: flight.batch.previous.clone(),
+            guards: flight.guards,
+        };
+        let middle = first.len() / 2;
+        let mut second = first.split_off(middle);
+        let part = |batch: &mut Batch, attempts| Flight {
+            guards: std::mem::take(&mut batch.guards),
+            batch: Arc::new(Batch {
+                partition: batch.partition,
+                records: std::mem::take(&mut batch.records),
+                previous: batch.previous.clone(),
+                guards: Guards::none(),
+            }),
+            _room: flight._room.clone(),
+            taken_at: flight.taken_at,
+            attempts,
+            panics: 0,
+            bisecting: true,
+            state: FlightState::Waiting,
+        };
+        let (before, behind): (Vec<_>, Vec<_>) = flight.attempts.iter().partition(|(index, _)| *index < middle);
+        let behind = behind.into_iter().map(|(index, attempts)| (index - middle, attempts)).collect();
+        let (first, second) = (part(&mut first, before), part(&mut second, behind));
+        self.flights.push_front(second);
+        self.flights.push_front(first);
+        self.submit_again();
+    }
+
+    /// Lets go of everything of a partition: queued, in hand and in flight. Batches of other partitions that the sink
+    /// refused along with it are submitted again.
+    async fn let_go(&mut self, partition: Partition, why: Reason) {
+        self.land().await;
+        let metrics = self.common.metrics.clone();
+        self.flights.retain(|flight| {
+            let keep = flight.batch.partition != partition;
+            if !keep {
+                metrics.returned(why, flight.live());
+            }
+            keep
+        });
+        if self.rest.as_ref().is_some_and(|(batch, _)| batch.partition == partition) {
+            self.rest = None;
+        }
+        while let Some(delivery) = self.mailbox.try_receive_if(|b| b.partition == partition) {
+            metrics.received(delivery.batch.len());
+            metrics.returned(why, delivery.batch.len());
+        }
+    }
+
+    async fn answer(&mut self, sink: &mut Box<dyn DynSink>, request: SinkRequest) -> Result<(), ExitReason> {
+        let SinkRequest::Resume { partition, reply } = request;
+        self.let_go(partition, REASSIGNED).await;
+        self.discarding.remove(&partition);
+        let mut backoff = self.common.backoff();
+        let cursor = loop {
+            match sink.resume(partition).await {
+                Ok(cursor) => break cursor,
+                Err(StageError::Retry { reason, detail, after }) => {
+                    self.common.wait(&mut backoff, reason, &detail, after).await;
+                }
+                Err(other) => return Err(ExitReason::Failed(other.to_string())),
+            }
+        };
+        self.common.status.set(StageState::Running);
+        // The source may have gone meanwhile; it will ask again.
+        let _ = reply.send(cursor);
+        Ok(())
+    }
+}
+
+/// Waits until the batch at `index` is answered, driving all that are submitted.
+async fn answered(flights: &mut VecDeque<Flight>, index: usize) {
+    poll_fn(|cx| {
+        for flight in flights.iter_mut() {
+            if let FlightState::Submitted(completion) = &mut flight.state {
+                if let Poll::Ready(answer) = completion.poll_unpin(cx) {
+                    flight.state = FlightState::Answered(answer);
+                }
+            }
+        }
+        match flights.get(index) {
+            Some(Flight { state: FlightState::Submitted(_), .. }) => Poll::Pending,
+            _ => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+impl Cell for SinkCell {
+    fn run(&mut self) -> BoxFuture<'_, ExitReason> {
+        SinkCell::run(self).boxed()
+    }
+
+    fn common(&self) -> &StageCommon {
+        &self.common
+    }
+
+    fn panicked(&mut self, message: &str) {
+        // Which record it was, the sink could not say: the batch is tried again, in halves once it has failed as often
+        // as a record may.
+        let limits = self.common.limits;
+        let submitting =
+            self.flights.iter_mut().find(|f| !f.is_delivered() && !matches!(f.state, FlightState::Submitted(_)));
+        let Some(front) = submitting else { return };
+        let detail = message.to_owned();
+        front.panics += 1;
+        if front.panics >= limits.max_attempts {
+            front.state = FlightState::Answered(Submitted::RejectedSomewhere { reason: Reason::PANIC, detail });
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The actor of a source.
+//!
+//! It reads while there is room downstream and acknowledges in the order of reading, each without waiting for the
+//! other. A batch that somebody let go of is given back to the source, which reads its partition again from there and
+//! says so with a new assignment.
+//!
+//! A source that is rebuilt first waits until everything it had given out is resolved, so that what it finds written
+//! downstream is complete when it decides what to read again.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::{BoxFuture, Either, FutureExt, select};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::ack::Guards;
+use crate::batch::Batch;
+use crate::erased::{DynAcker, DynReader, DynSource};
+use crate::metrics::StageTime;
+use crate::position::{Cursor, Partition};
+use crate::record::Record;
+use crate::registry::Factory;
+use crate::source::{ResumeAt, SourceBatch, SourceError, SourceEvent};
+use crate::stage::Outlet;
+
+use super::ack_book::AckBook;
+use super::cell::{Cell, ExitReason, StageCommon};
+use super::outlet::Wires;
+use super::sink_cell::SinkRequest;
+use super::status::StageState;
+
+/// The shards that hang on a source, as the source sees them.
+pub trait ShardControl: Send + Sync {
+    /// Opens the shard of a partition from its checkpoint and leads the partition's batches to it; the cursor up to
+    /// which it has everything. A shard that was open is closed first.
+    fn open(&self, partition: Partition) -> BoxFuture<'_, Result<Cursor, String>>;
+    /// Closes the shard of a partition: returns once it has dealt with everything it was sent.
+    fn close(&self, partition: Partition) -> BoxFuture<'_, ()>;
+}
+
+/// What hangs on a source and may keep positions.
+#[derive(Clone, Default)]
+pub struct Followers {
+    /// The sinks fed by it, directly or through other stages.
+    pub sinks: Vec<mpsc::Sender<SinkRequest>>,
+    /// The keyed stages fed by it.
+    pub shards: Option<Arc<dyn ShardControl>>,
+}
+
+/// A source's part that survives its actor.
+pub struct SourceCell {
+    common: StageCommon,
+    factory: Arc<dyn Factory<DynSource>>,
+    wires: Wires,
+    followers: Followers,
+    stop: watch::Receiver<bool>,
+    book: AckBook,
+}
+
+/// How a source's two halves came to their end.
+enum End {
+    /// There is nothing more to read, or it was told to stop.
+    Read,
+    /// The other side is gone.
+    Unavailable(String),
+    /// No going on.
+    Broken(String),
+}
+
+impl From<SourceError> for End {
+    fn from(error: SourceError) -> End {
+        match error {
+            SourceError::Unavailable(why) => End::Unavailable(why),
+            SourceError::Broken(why) => End::Broken(why),
+        }
+    }
+}
+
+impl SourceCell {
+    /// A source that feeds `wires` until `stop` turns true.
+    pub fn new(
+        common: StageCommon,
+        factory: Arc<dyn Factory<DynSource>>,
+        wires: Wires,
+        followers: Followers,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        SourceCell { common, factory, wires, followers, stop, book: AckBook::default() }
+    }
+
+    async fn run(&mut self) -> ExitReason {
+        let mut backoff = self.common.backoff();
+        loop {
+            self.book.all_resolved().await;
+            self.book.clear();
+            let factory = self.factory.clone();
+            let mut stop = self.stop.clone();
+            let built = {
+                let build = pin!(self.common.build(&*factory));
+                let stopped = pin!(stop.wait_for(|stop| *stop));
+                match select(build, stopped).await {
+                    Either::Left((built, _)) => built,
+                    Either::Right(_) => {
+                        self.wires.disconnect();
+                        return ExitReason::Drained;
+                    }
+                }
+            };
+            let (reader, acker) = match built {
+                Ok(source) => source,
+                Err(exit) => return exit,
+            };
+            match self.flow(reader, acker).await {
+                End::Read => return ExitReason::Drained,
+                End::Broken(why) => return ExitReason::Broken(why),
+                End::Unavailable(why) => {
+                    self.common.wait(&mut backoff, crate::record::Reason("unavailable"), &why, None).await;
+                }
+            }
+        }
+    }
+
+    /// Reads and acknowledges until there is no more to do.
+    async fn flow(&mut self, mut reader: Box<dyn DynReader>, mut acker: Box<dyn DynAcker>) -> End {
+        let SourceCell { common, wires, followers, stop, book, .. } = self;
+        let read_ended = AtomicBool::new(false);
+        let wake = Notify::new();
+        let mut reading = Reading { common, wires, followers, stop, book };
+        let result = {
+            let read = pin!(async {
+                let end = reading.run(&mut *reader).await;
+                if matches!(end, End::Read) {
+                    // What hangs on the source sees its end, finishes, and so resolves what is out.
+                    reading.wires.disconnect();
+                }
+                read_ended.store(true, Ordering::Release);
+                wake.notify_one();
+                end
+            });
+            let acknowledge = pin!(acknowledge(book, &mut *acker, &read_ended, &wake));
+            match select(read, acknowledge).await {
+                Either::Left((End::Read, acknowledging)) => acknowledging.await,
+                Either::Left((end, _)) => Err(end),
+                Either::Right((Err(end), _)) => Err(end),
+                Either::Right((Ok(()), read)) => Err(read.await),
+            }
+        };
+        match result {
+            Err(end) => end,
+            Ok(()) => match acker.close().await {
+                Ok(()) => End::Read,
+                Err(error) => {
+                    let (topology, stage) = (&self.common.cx.topology, &self.common.cx.stage);
+                    tracing::warn!(code = "source_close", %topology, %stage, %error, "the source did not close cleanly; what it could not commit is read again");
+                    End::Read
+                }
+            },
+        }
+    }
+}
+
+/// Acknowledges what is delivered until reading has ended and nothing is out.
+async fn acknowledge(
+    book: &AckBook,
+    acker: &mut dyn DynAcker,
+    read_ended: &AtomicBool,
+    wake: &Notify,
+) -> Result<(), End> {
+    loop {
+        let settled = book.settle();
+        if !settled.delivered.is_empty() {
+            acker.acknowledge(settled.delivered).await?;
+        }
+        for (partition, tag) in settled.let_go {
+            acker.give_back(partition, tag).await?;
+        }
+        if read_ended.load(Ordering::Acquire) && book.outstanding() == 0 {
+            // A guard may have resolved between the two looks; its outcome must not be left behind.
+            let last = book.settle();
+            if !last.delivered.is_empty() {
+                acker.acknowledge(last.delivered).await?;
+            }
+            return Ok(());
+        }
+        let (changed, woken) = (pin!(book.changed()), pin!(wake.notified()));
+        select(changed, woken).await;
+    }
+}
+
+/// The reading half at work.
+struct Reading<'a> {
+    common: &'a StageCommon,
+    wires: &'a mut Wires,
+    followers: &'a Followers,
+    stop: &'a mut watch::Receiver<bool>,
+    book: &'a AckBook,
+}
+
+impl Reading<'_> {
+    async fn run(&mut self, reader: &mut dyn DynReader) -> End {
+        loop {
+            let since = Instant::now();
+            let event = {
+                let next = reader.next(self.common.limits.max_records);
+                let stopped = pin!(self.stop.wait_for(|stop| *stop));
+                match select(next, stopped).await {
+                    Either::Left((event, _)) => event,
+                    Either::Right(_) => return End::Read,
+                }
+            };
+            self.common.metrics.spent(StageTime::Idle, since.elapsed());
+            match event {
+                Ok(SourceEvent::Batch(batch)) => self.give_out(batch).await,
+                Ok(SourceEvent::Assigned { partitions, reply }) => {
+                    if let Err(why) = self.assigned(partitions, reply).await {
+                        return End::Broken(why);
+                    }
+                }
+                Ok(SourceEvent::Revoked { partitions, done }) => self.revoked(partitions, done).await,
+                Ok(SourceEvent::End) => return End::Read,
+                Err(error) => return error.into(),
+            }
+        }
+    }
+
+    async fn give_out(&mut self, batch: SourceBatch) {
+        let SourceBatch { partition, records, rejected, previous, tag } = batch;
+        self.common.status.set(StageState::Running);
+        let metrics = &self.common.metrics;
+        metrics.received(records.len() + rejected.len());
+        metrics.batch(records.len());
+        let guard = self.book.enter(partition, tag);
+        if !rejected.is_empty() {
+            let dead = |rejected: crate::source::RejectedRecord| {
+                metrics.dead_lettered(rejected.why.reason);
+                Record { dead: Some(Arc::new(rejected.why)), ..rejected.record }
+            };
+            let dead = rejected.into_iter().map(dead).collect();
+            self.common.dead_letters.bury(dead, guard.clone().into()).await;
+        }
+        let forwarded = records.len();
+        if forwarded > 0 {
+            let batch = Batch { partition, records, previous, guards: Guards::from(guard.clone()) };
+            self.wires.send(Outlet::MAIN, batch).await;
+            metrics.forwarded(forwarded);
+        }
+        guard.delivered();
+    }
+
+    async fn assigned(
+        &mut self,
+        partitions: Vec<Partition>,
+        reply: oneshot::Sender<Vec<(Partition, ResumeAt)>>,
+    ) -> Result<(), String> {
+        let mut answers = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            self.book.begin(partition);
+            self.wires.forget(partition);
+            answers.push((partition, self.resume(partition).await?));
+        }
+        // The source may have lost the partitions meanwhile; then nobody waits for the answer.
+        let _ = reply.send(answers);
+        Ok(())
+    }
+
+    /// The lowest position of everything that hangs on this source.
+    async fn resume(&self, partition: Partition) -> Result<ResumeAt, String> {
+        let mut lowest: Option<Cursor> = None;
+        let mut include = |cursor: Cursor| {
+            lowest = Some(match lowest.take() {
+                None => cursor,
+                Some(so_far) => so_far.lower(&cursor),
+            });
+        };
+        for sink in &self.followers.sinks {
+            let cursor = loop {
+                let (reply, answer) = oneshot::channel();
+                if sink.send(SinkRequest::Resume { partition, reply }).await.is_err() {
+                    return Err("a sink ended before its source".to_owned());
+                }
+                // A sink that is restarted between question and answer is asked again.
+                if let Ok(cursor) = answer.await {
+                    break cursor;
+                }
+            };
+            if let Some(cursor) = cursor {
+                include(cursor);
+            }
+        }
+        if let Some(shards) = &self.followers.shards {
+            include(shards.open(partition).await?);
+        }
+        Ok(lowest.map_or(ResumeAt::Committed, ResumeAt::Behind))
+    }
+
+    async fn revoked(&mut self, partitions: Vec<Partition>, done: oneshot::Sender<()>) {
+        for partition in &partitions {
+            if let Some(shards) = &self.followers.shards {
+                shards.close(*partition).await;
+            }
+        }
+        // The acknowledging half runs beside this one and tells the source; here it is only waited for.
+        while partitions.iter().any(|p| self.book.outstanding_in(*p) > 0) && !done.is_closed() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let _ = done.send(());
+    }
+}
+
+impl Cell for SourceCell {
+    fn run(&mut self) -> BoxFuture<'_, ExitReason> {
+        SourceCell::run(self).boxed()
+    }
+
+    fn common(&self) -> &StageCommon {
+        &self.common
+    }
+
+    fn panicked(&mut self, _: &str) {}
+}

@@ -1,0 +1,69 @@
+//! A checked topology: the only thing that can be deployed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::checkpoint::StateStore;
+use crate::context::{TopicDecl, Topics};
+use crate::registry::{Description, Factory, Role, StageFactory};
+use crate::runtime::{Capacity, RestartPolicy, StageLimits};
+use crate::stage::Outlet;
+
+/// A checked topology.
+pub struct Plan {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The topics of its log.
+    pub topics: Arc<Topics>,
+    /// Its stages, each behind those that feed it.
+    pub stages: Vec<PlannedStage>,
+    /// Where unfit records go.
+    pub dead_letters: PlannedSink,
+    /// Where claims, slots and checkpoints are kept.
+    pub store: Arc<dyn Factory<Arc<dyn StateStore>>>,
+    /// How often a shard writes a checkpoint while there is something to write.
+    pub checkpoint_every: Duration,
+    /// How stages are restarted.
+    pub restart: RestartPolicy,
+    /// The topic of the marks, where a stage follows them.
+    pub marks: Option<TopicDecl>,
+    /// The longest that a drain may take.
+    pub drain_deadline: Duration,
+}
+
+/// A stage of a plan.
+pub struct PlannedStage {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Makes it.
+    pub factory: StageFactory,
+    /// What it says of itself.
+    pub description: Description,
+    /// The names of its outlets, the main one first (with an empty name).
+    pub outlets: Vec<&'static str>,
+    /// What feeds it: indices of earlier stages and their outlets.
+    pub inputs: Vec<(usize, Outlet)>,
+    /// Its limits.
+    pub limits: StageLimits,
+    /// What its mailbox holds.
+    pub capacity: Capacity,
+}
+
+impl PlannedStage {
+    /// What it is.
+    pub fn role(&self) -> Role {
+        self.factory.role()
+    }
+}
+
+/// The sink of the dead letters.
+pub struct PlannedSink {
+    /// Its kind.
+    pub kind: &'static str,
+    /// Makes it.
+    pub factory: StageFactory,
+    /// What it says of itself.
+    pub description: Description,
+}
