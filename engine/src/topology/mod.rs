@@ -1,5 +1,6 @@
 //! The topology language: parse → check → plan.
 
+pub mod expr;
 mod plan;
 mod stand_in;
 pub use plan::{Plan, PlannedSink, PlannedStage};
