@@ -1,2 +1,12 @@
-//! The binary.
-fn main() {}
+//! `telemill`: runs topologies, checks them, and talks to running ones.
+
+mod cli;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run()
+}

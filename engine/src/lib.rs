@@ -16,6 +16,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod clock;
 pub mod context;
+pub mod control;
 pub mod device_id;
 pub mod envelope;
 pub mod erased;

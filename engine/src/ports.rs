@@ -70,10 +70,13 @@ pub struct AlertEntry {
     pub body: Bytes,
 }
 
+/// The cursor before everything that an alert log retains.
+pub const FROM_THE_BEGINNING: &str = "beginning";
+
 /// The log of alert transitions: every stream is a cursor on it.
 #[async_trait]
 pub trait AlertLog: Send + Sync {
-    /// Transitions behind `after`, or from now on, for as long as the stream is read.
+    /// Transitions behind `after` (a cursor that an entry gave, or [`FROM_THE_BEGINNING`]), or from now on, for as long as the stream is read.
     async fn follow(&self, after: Option<&str>)
     -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError>;
 }

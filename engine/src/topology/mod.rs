@@ -1,7 +1,19 @@
 //! The topology language: parse → check → plan.
 
+mod check;
+pub mod document;
 pub mod expr;
+mod graph;
 mod plan;
-mod stand_in;
+mod schema;
+mod spec;
+
+pub use check::{CHECK_CODES, check};
+pub use document::{
+    ByteSize, Diagnostics, Document, Entries, FieldPath, HumanDuration, Located, Node, Problem, Problems, Secret,
+    Source, Span, decode,
+};
+pub use graph::{dot, mermaid};
 pub use plan::{Plan, PlannedSink, PlannedStage};
-pub use stand_in::{ByteSize, HumanDuration, Node, Problems, decode};
+pub use schema::schema;
+pub use spec::TopologySpec;

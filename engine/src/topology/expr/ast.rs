@@ -120,13 +120,9 @@ impl BinaryOp {
         match self {
             Self::Or => level::OR,
             Self::And => level::AND,
-            Self::Less
-            | Self::LessEq
-            | Self::Greater
-            | Self::GreaterEq
-            | Self::Equal
-            | Self::NotEqual
-            | Self::In => level::RELATION,
+            Self::Less | Self::LessEq | Self::Greater | Self::GreaterEq | Self::Equal | Self::NotEqual | Self::In => {
+                level::RELATION
+            }
             Self::Add | Self::Sub => level::SUM,
             Self::Mul | Self::Div | Self::Rem => level::PRODUCT,
         }

@@ -50,10 +50,7 @@ pub(super) enum CheckedKind {
 
 /// The checked form of `tree`, or all its problems, in the order of the text.
 pub(super) fn check(tree: &Expr, scope: &Scope<'_>) -> Result<Checked, Vec<ExprError>> {
-    let mut checker = Checker {
-        scope,
-        errors: Vec::new(),
-    };
+    let mut checker = Checker { scope, errors: Vec::new() };
     let checked = checker.expr(tree);
     if checker.errors.is_empty() {
         Ok(checked)
@@ -73,11 +70,7 @@ impl Checker<'_> {
     pub(super) fn fail(&mut self, error: ExprError) -> Checked {
         let span = error.span.clone();
         self.errors.push(error);
-        Checked {
-            kind: CheckedKind::Const(Value::Null),
-            ty: Type::Dyn,
-            span,
-        }
+        Checked { kind: CheckedKind::Const(Value::Null), ty: Type::Dyn, span }
     }
 
     fn mismatch(&mut self, span: &Span, message: String, hint: &str) -> Checked {
@@ -87,29 +80,15 @@ impl Checker<'_> {
     pub(super) fn expr(&mut self, tree: &Expr) -> Checked {
         match &tree.kind {
             ExprKind::Lit(literal) => self.literal(literal, &tree.span),
-            ExprKind::Ident(_) | ExprKind::Select { .. } | ExprKind::Index { .. } => {
-                self.member(tree)
-            }
+            ExprKind::Ident(_) | ExprKind::Select { .. } | ExprKind::Index { .. } => self.member(tree),
             ExprKind::Call(call) => self.call(call, &tree.span),
             ExprKind::Unary { op, operand } => self.unary(*op, operand, &tree.span),
-            ExprKind::Binary {
-                op: BinaryOp::In,
-                left,
-                right,
-            } => self.contained(left, right, &tree.span),
+            ExprKind::Binary { op: BinaryOp::In, left, right } => self.contained(left, right, &tree.span),
             ExprKind::Binary { op, left, right } => self.binary(*op, left, right, &tree.span),
-            ExprKind::Cond {
-                condition,
-                then,
-                otherwise,
-            } => self.cond(condition, then, otherwise, &tree.span),
+            ExprKind::Cond { condition, then, otherwise } => self.cond(condition, then, otherwise, &tree.span),
             ExprKind::List(_) => self.fail(
-                ExprError::new(
-                    codes::UNSUPPORTED,
-                    tree.span.clone(),
-                    "a list can only stand to the right of `in`",
-                )
-                .hint("write `payload.mode in [\"a\", \"b\"]`"),
+                ExprError::new(codes::UNSUPPORTED, tree.span.clone(), "a list can only stand to the right of `in`")
+                    .hint("write `payload.mode in [\"a\", \"b\"]`"),
             ),
         }
     }
@@ -141,11 +120,7 @@ impl Checker<'_> {
                 );
             }
         };
-        Checked {
-            kind: CheckedKind::Const(value),
-            ty,
-            span: span.clone(),
-        }
+        Checked { kind: CheckedKind::Const(value), ty, span: span.clone() }
     }
 
     fn unary(&mut self, op: UnaryOp, operand: &Expr, span: &Span) -> Checked {
@@ -157,22 +132,14 @@ impl Checker<'_> {
             UnaryOp::Neg if found == Type::Dyn => (CheckedKind::Neg(checked), Type::Number),
             UnaryOp::Not => {
                 let message = format!("`!` needs a condition, found {}", found.describe());
-                return self.mismatch(
-                    span,
-                    message,
-                    "put a comparison in parentheses: `!(payload.x > 1)`",
-                );
+                return self.mismatch(span, message, "put a comparison in parentheses: `!(payload.x > 1)`");
             }
             UnaryOp::Neg => {
                 let message = format!("`-` needs a number, found {}", found.describe());
                 return self.mismatch(span, message, "convert it with `double(…)`");
             }
         };
-        Checked {
-            kind,
-            ty,
-            span: span.clone(),
-        }
+        Checked { kind, ty, span: span.clone() }
     }
 
     fn binary(&mut self, op: BinaryOp, left: &Expr, right: &Expr, span: &Span) -> Checked {
@@ -185,16 +152,9 @@ impl Checker<'_> {
             BinaryOp::And | BinaryOp::Or => {
                 for side in [&checked.0, &checked.1] {
                     if !side.ty.may_be(Type::Bool) {
-                        let message = format!(
-                            "`{}` needs conditions on both sides, found {}",
-                            op.sign(),
-                            side.ty.describe()
-                        );
-                        self.mismatch(
-                            &side.span,
-                            message,
-                            "compare it, for example `payload.x > 1`",
-                        );
+                        let message =
+                            format!("`{}` needs conditions on both sides, found {}", op.sign(), side.ty.describe());
+                        self.mismatch(&side.span, message, "compare it, for example `payload.x > 1`");
                     }
                 }
                 Some(Type::Bool)
@@ -204,29 +164,19 @@ impl Checker<'_> {
             BinaryOp::Sub | BinaryOp::Mul => both_numbers(one, two).then(|| one.arithmetic(two)),
             BinaryOp::Div if (one, two) == (Type::Int, Type::Int) => Some(Type::Int),
             BinaryOp::Div => both_numbers(one, two).then_some(Type::Double),
-            BinaryOp::Rem => (both_numbers(one, two) && one != Type::Double && two != Type::Double)
-                .then_some(Type::Int),
-            BinaryOp::Less
-            | BinaryOp::LessEq
-            | BinaryOp::Greater
-            | BinaryOp::GreaterEq
-            | BinaryOp::In => one.ordered(two).then_some(Type::Bool),
+            BinaryOp::Rem => {
+                (both_numbers(one, two) && one != Type::Double && two != Type::Double).then_some(Type::Int)
+            }
+            BinaryOp::Less | BinaryOp::LessEq | BinaryOp::Greater | BinaryOp::GreaterEq | BinaryOp::In => {
+                one.ordered(two).then_some(Type::Bool)
+            }
         };
         let Some(ty) = ty else {
-            let message = format!(
-                "`{}` cannot take {} and {}",
-                op.sign(),
-                one.describe(),
-                two.describe()
-            );
+            let message = format!("`{}` cannot take {} and {}", op.sign(), one.describe(), two.describe());
             return self.mismatch(span, message, mismatch_hint(op, left, &checked));
         };
         Checked {
-            kind: CheckedKind::Binary {
-                op,
-                left: Box::new(checked.0),
-                right: Box::new(checked.1),
-            },
+            kind: CheckedKind::Binary { op, left: Box::new(checked.0), right: Box::new(checked.1) },
             ty,
             span: span.clone(),
         }
@@ -236,66 +186,37 @@ impl Checker<'_> {
         let needle = self.expr(left);
         let ExprKind::List(list) = &right.kind else {
             return self.fail(
-                ExprError::new(
-                    codes::UNSUPPORTED,
-                    right.span.clone(),
-                    "`in` takes a list written out here",
-                )
-                .hint("write `payload.mode in [\"a\", \"b\"]`"),
+                ExprError::new(codes::UNSUPPORTED, right.span.clone(), "`in` takes a list written out here")
+                    .hint("write `payload.mode in [\"a\", \"b\"]`"),
             );
         };
         let items: Vec<Checked> = list.iter().map(|item| self.expr(item)).collect();
         let mut of = Type::Dyn;
         for item in items.iter().filter(|item| item.ty != Type::Null) {
             if !item.ty.comparable(of) {
-                let message = format!(
-                    "the list holds {} beside {}",
-                    item.ty.describe(),
-                    of.describe()
-                );
+                let message = format!("the list holds {} beside {}", item.ty.describe(), of.describe());
                 self.mismatch(&item.span, message, "write items of one type");
             } else if !item.ty.comparable(needle.ty) {
-                let message = format!(
-                    "`in` cannot find {} among items such as {}",
-                    needle.ty.describe(),
-                    item.ty.describe()
-                );
+                let message =
+                    format!("`in` cannot find {} among items such as {}", needle.ty.describe(), item.ty.describe());
                 self.mismatch(&item.span, message, "write items of the type looked for");
             }
             if of == Type::Dyn {
                 of = item.ty;
             }
         }
-        Checked {
-            kind: CheckedKind::In {
-                needle: Box::new(needle),
-                items,
-            },
-            ty: Type::Bool,
-            span: span.clone(),
-        }
+        Checked { kind: CheckedKind::In { needle: Box::new(needle), items }, ty: Type::Bool, span: span.clone() }
     }
 
     fn cond(&mut self, condition: &Expr, then: &Expr, otherwise: &Expr, span: &Span) -> Checked {
         let condition = self.expr(condition);
         let (then, otherwise) = (self.expr(then), self.expr(otherwise));
         if !condition.ty.may_be(Type::Bool) {
-            let message = format!(
-                "`?` needs a condition before it, found {}",
-                condition.ty.describe()
-            );
-            self.mismatch(
-                &condition.span,
-                message,
-                "compare it, for example `payload.x > 1`",
-            );
+            let message = format!("`?` needs a condition before it, found {}", condition.ty.describe());
+            self.mismatch(&condition.span, message, "compare it, for example `payload.x > 1`");
         }
         let Some(ty) = then.ty.join(otherwise.ty) else {
-            let message = format!(
-                "`:` cannot choose between {} and {}",
-                then.ty.describe(),
-                otherwise.ty.describe()
-            );
+            let message = format!("`:` cannot choose between {} and {}", then.ty.describe(), otherwise.ty.describe());
             return self.mismatch(span, message, "give both the same type");
         };
         Checked {
@@ -317,9 +238,7 @@ fn both_numbers(left: Type, right: Type) -> bool {
 fn sum(left: Type, right: Type) -> Option<Type> {
     match (left, right) {
         (Type::Dyn, Type::Dyn) => Some(Type::Dyn),
-        (Type::String, other) | (other, Type::String) => {
-            other.may_be(Type::String).then_some(Type::String)
-        }
+        (Type::String, other) | (other, Type::String) => other.may_be(Type::String).then_some(Type::String),
         _ => both_numbers(left, right).then(|| left.arithmetic(right)),
     }
 }
@@ -330,22 +249,15 @@ fn mismatch_hint(op: BinaryOp, left: &Expr, sides: &(Checked, Checked)) -> &'sta
     if op.level() == relation && left.kind.level() == relation {
         return "compare twice: `1 < payload.x && payload.x < 5`";
     }
-    if matches!(
-        left.kind,
-        ExprKind::Unary {
-            op: UnaryOp::Not,
-            ..
-        }
-    ) {
+    if matches!(left.kind, ExprKind::Unary { op: UnaryOp::Not, .. }) {
         return "put what `!` negates in parentheses: `!(payload.x > 1)`";
     }
     if types.contains(&Type::Null) {
         return "only a field of the message can be null: `payload.x == null`";
     }
     let text = types.contains(&Type::String);
-    let literal = [&sides.0, &sides.1]
-        .iter()
-        .any(|side| side.ty.is_numeric() && matches!(side.kind, CheckedKind::Const(_)));
+    let literal =
+        [&sides.0, &sides.1].iter().any(|side| side.ty.is_numeric() && matches!(side.kind, CheckedKind::Const(_)));
     match op {
         _ if text && literal && op.level() == relation => "put the number in quotes",
         BinaryOp::Add if text => "convert the other side with `string(…)`",

@@ -36,27 +36,20 @@ impl Compiler<'_> {
                 },
             },
             CheckedKind::In { needle, items } => self.contained(needle, items),
-            CheckedKind::Cond {
-                condition,
-                then,
-                otherwise,
-            } => Test::Cond(Box::new(Cond {
+            CheckedKind::Cond { condition, then, otherwise } => Test::Cond(Box::new(Cond {
                 test: self.test(condition),
                 then: self.test(then),
                 otherwise: self.test(otherwise),
             })),
             CheckedKind::Call { function, args } => match (function.lowered(), args.as_slice()) {
-                (Lowered::Text(relation), [subject, part]) => Test::Text {
-                    relation,
-                    subject: self.term(subject),
-                    part: self.term(part),
-                },
+                (Lowered::Text(relation), [subject, part]) => {
+                    Test::Text { relation, subject: self.term(subject), part: self.term(part) }
+                }
                 _ => Test::Term(Box::new(self.term(checked))),
             },
-            CheckedKind::Const(_)
-            | CheckedKind::Path(_)
-            | CheckedKind::Input(_)
-            | CheckedKind::Neg(_) => Test::Term(Box::new(self.term(checked))),
+            CheckedKind::Const(_) | CheckedKind::Path(_) | CheckedKind::Input(_) | CheckedKind::Neg(_) => {
+                Test::Term(Box::new(self.term(checked)))
+            }
         };
         if !test.is_constant() {
             return test;
@@ -81,16 +74,10 @@ impl Compiler<'_> {
                     let operands = Box::new([self.term(left), self.term(right)]);
                     Term::Arithmetic { op, operands }
                 }
-                None if *op == BinaryOp::Add => {
-                    Term::Sum(Box::new([self.term(left), self.term(right)]))
-                }
+                None if *op == BinaryOp::Add => Term::Sum(Box::new([self.term(left), self.term(right)])),
                 None => return self.test_as_term(checked),
             },
-            CheckedKind::Cond {
-                condition,
-                then,
-                otherwise,
-            } => Term::Cond(Box::new(Cond {
+            CheckedKind::Cond { condition, then, otherwise } => Term::Cond(Box::new(Cond {
                 test: self.test(condition),
                 then: self.term(then),
                 otherwise: self.term(otherwise),
@@ -124,9 +111,7 @@ impl Compiler<'_> {
 
     /// Notes that a constant part has no result, unless a part of that part was already said to have none.
     fn no_value(&mut self, checked: &Checked) {
-        let inside = |error: &ExprError| {
-            checked.span.start <= error.span.start && error.span.end <= checked.span.end
-        };
+        let inside = |error: &ExprError| checked.span.start <= error.span.start && error.span.end <= checked.span.end;
         if !self.errors.iter().any(inside) {
             self.errors.push(
                 ExprError::new(
@@ -145,11 +130,7 @@ impl Compiler<'_> {
         let mut tests = Vec::new();
         while let Some(next) = pending.pop() {
             match &next.kind {
-                CheckedKind::Binary {
-                    op: found,
-                    left,
-                    right,
-                } if *found == op => {
+                CheckedKind::Binary { op: found, left, right } if *found == op => {
                     pending.push(right);
                     pending.push(left);
                 }
@@ -168,33 +149,19 @@ impl Compiler<'_> {
         let (left, right) = (self.term(left), self.term(right));
         let against_number = match (&left, &right) {
             (Term::Slot(slot), Term::Const(number)) => Some((*slot, relation, exact(number))),
-            (Term::Const(number), Term::Slot(slot)) => {
-                Some((*slot, relation.mirrored(), exact(number)))
-            }
+            (Term::Const(number), Term::Slot(slot)) => Some((*slot, relation.mirrored(), exact(number))),
             _ => None,
         };
         match against_number {
-            Some((slot, relation, Some(number))) => Test::SlotNumber {
-                slot,
-                relation,
-                number,
-            },
-            _ => Test::Compare {
-                relation,
-                left,
-                right,
-            },
+            Some((slot, relation, Some(number))) => Test::SlotNumber { slot, relation, number },
+            _ => Test::Compare { relation, left, right },
         }
     }
 
     fn contained(&mut self, needle: &Checked, items: &[Checked]) -> Test {
         let needle = self.term(needle);
         let values = items.iter().filter(|item| !is_null(item));
-        Test::In {
-            needle,
-            items: values.map(|item| self.term(item)).collect(),
-            null: items.iter().any(is_null),
-        }
+        Test::In { needle, items: values.map(|item| self.term(item)).collect(), null: items.iter().any(is_null) }
     }
 }
 
@@ -211,22 +178,12 @@ fn first(checked: &Checked, compared: bool) -> Option<&Path> {
         CheckedKind::Not(inner) | CheckedKind::Neg(inner) => (false, vec![inner]),
         CheckedKind::Binary { op, left, right } => (relation(*op).is_some(), vec![left, right]),
         CheckedKind::In { needle, items } => (true, [&**needle].into_iter().chain(items).collect()),
-        CheckedKind::Cond {
-            condition,
-            then,
-            otherwise,
-        } => (false, vec![condition, then, otherwise]),
-        CheckedKind::Call { function, args } => (
-            matches!(
-                function,
-                Function::StartsWith | Function::EndsWith | Function::Contains
-            ),
-            args.iter().collect(),
-        ),
+        CheckedKind::Cond { condition, then, otherwise } => (false, vec![condition, then, otherwise]),
+        CheckedKind::Call { function, args } => {
+            (matches!(function, Function::StartsWith | Function::EndsWith | Function::Contains), args.iter().collect())
+        }
     };
-    parts
-        .into_iter()
-        .find_map(|part| first(part, compared && !inside))
+    parts.into_iter().find_map(|part| first(part, compared && !inside))
 }
 
 impl Test {
@@ -238,14 +195,8 @@ impl Test {
             Self::In { needle, items, .. } => needle.is_const() && items.iter().all(Term::is_const),
             Self::Text { subject, part, .. } => subject.is_const() && part.is_const(),
             Self::Not(test) => matches!(**test, Self::Const(_)),
-            Self::And(tests) | Self::Or(tests) => {
-                tests.iter().all(|test| matches!(test, Self::Const(_)))
-            }
-            Self::Const(_)
-            | Self::SlotNumber { .. }
-            | Self::Has(_)
-            | Self::Cond(_)
-            | Self::Term(_) => false,
+            Self::And(tests) | Self::Or(tests) => tests.iter().all(|test| matches!(test, Self::Const(_))),
+            Self::Const(_) | Self::SlotNumber { .. } | Self::Has(_) | Self::Cond(_) | Self::Term(_) => false,
         }
     }
 }
@@ -258,17 +209,11 @@ impl Term {
     /// Whether all its parts are constants, though it is none itself.
     fn is_constant(&self) -> bool {
         match self {
-            Self::Neg(term)
-            | Self::Size(term)
-            | Self::ToDouble(term)
-            | Self::ToInt(term)
-            | Self::ToText(term) => term.is_const(),
-            Self::Arithmetic { operands, .. } | Self::Sum(operands) => {
-                operands.iter().all(Self::is_const)
+            Self::Neg(term) | Self::Size(term) | Self::ToDouble(term) | Self::ToInt(term) | Self::ToText(term) => {
+                term.is_const()
             }
-            Self::Const(_) | Self::Slot(_) | Self::Input(_) | Self::Cond(_) | Self::Test(_) => {
-                false
-            }
+            Self::Arithmetic { operands, .. } | Self::Sum(operands) => operands.iter().all(Self::is_const),
+            Self::Const(_) | Self::Slot(_) | Self::Input(_) | Self::Cond(_) | Self::Test(_) => false,
         }
     }
 }

@@ -24,12 +24,7 @@ pub struct ExprError {
 
 impl ExprError {
     pub(super) fn new(code: &'static str, span: Span, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            span,
-            message: message.into(),
-            hint: None,
-        }
+        Self { code, span, message: message.into(), hint: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -67,41 +62,17 @@ pub mod codes {
 
     /// Every code with a sentence on its cause, for `telemill explain`.
     pub const EXPLANATIONS: [(&str, &str); 9] = [
-        (
-            SYNTAX,
-            "the text does not follow the grammar; only the first such error of an expression is reported",
-        ),
-        (
-            TOO_LONG,
-            "an expression or template is limited to 4096 bytes",
-        ),
+        (SYNTAX, "the text does not follow the grammar; only the first such error of an expression is reported"),
+        (TOO_LONG, "an expression or template is limited to 4096 bytes"),
         (
             TOO_DEEP,
             "an expression may nest 64 levels, build 250 operators and selections on each other, and name 64 steps in a path",
         ),
-        (
-            UNKNOWN_FUNCTION,
-            "a function is called that does not exist; the hint lists those that do",
-        ),
-        (
-            UNKNOWN_FIELD,
-            "a name is read that does not exist; the fields of a message are under `payload`",
-        ),
-        (
-            TYPE_MISMATCH,
-            "an operator or a function gets a type that it cannot take, whatever the message holds",
-        ),
-        (
-            ARGUMENTS,
-            "a function is called with the wrong number of arguments or in the wrong form",
-        ),
-        (
-            UNSUPPORTED,
-            "this is valid CEL but outside the subset that is compiled",
-        ),
-        (
-            NO_VALUE,
-            "a part made of constants alone has no value: a division by zero or an overflow",
-        ),
+        (UNKNOWN_FUNCTION, "a function is called that does not exist; the hint lists those that do"),
+        (UNKNOWN_FIELD, "a name is read that does not exist; the fields of a message are under `payload`"),
+        (TYPE_MISMATCH, "an operator or a function gets a type that it cannot take, whatever the message holds"),
+        (ARGUMENTS, "a function is called with the wrong number of arguments or in the wrong form"),
+        (UNSUPPORTED, "this is valid CEL but outside the subset that is compiled"),
+        (NO_VALUE, "a part made of constants alone has no value: a division by zero or an overflow"),
     ];
 }

@@ -29,12 +29,7 @@ pub struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     /// For constants, which see nothing.
-    pub(super) const NONE: Inputs<'static> = Inputs {
-        device_id: "",
-        kind: "",
-        timestamp: 0,
-        slots: &[],
-    };
+    pub(super) const NONE: Inputs<'static> = Inputs { device_id: "", kind: "", timestamp: 0, slots: &[] };
 
     #[inline]
     fn slot(&self, slot: SlotId) -> Option<&'a Value<'a>> {
@@ -46,11 +41,7 @@ impl Test {
     pub(super) fn eval(&self, inputs: &Inputs<'_>) -> Option<bool> {
         match self {
             Self::Const(value) => Some(*value),
-            Self::SlotNumber {
-                slot,
-                relation,
-                number,
-            } => {
+            Self::SlotNumber { slot, relation, number } => {
                 let order = match inputs.slot(*slot)? {
                     Value::Double(value) => value.partial_cmp(number)?,
                     Value::Int(value) => number::order(*value, *number)?,
@@ -58,26 +49,14 @@ impl Test {
                 };
                 Some(relation.holds(order))
             }
-            Self::Compare {
-                relation,
-                left,
-                right,
-            } => compare(*relation, &left.eval(inputs)?, &right.eval(inputs)?),
+            Self::Compare { relation, left, right } => compare(*relation, &left.eval(inputs)?, &right.eval(inputs)?),
             Self::IsNull { term, wanted } => {
                 let null = matches!(term.eval(inputs)?, Value::Null);
                 Some(null == *wanted)
             }
-            Self::In {
-                needle,
-                items,
-                null,
-            } => contained(&needle.eval(inputs)?, items, *null, inputs),
+            Self::In { needle, items, null } => contained(&needle.eval(inputs)?, items, *null, inputs),
             Self::Has(slot) => Some(inputs.slot(*slot).is_some()),
-            Self::Text {
-                relation,
-                subject,
-                part,
-            } => match (subject.eval(inputs)?, part.eval(inputs)?) {
+            Self::Text { relation, subject, part } => match (subject.eval(inputs)?, part.eval(inputs)?) {
                 (Value::Str(subject), Value::Str(part)) => Some(match relation {
                     TextRelation::StartsWith => subject.starts_with(part.as_ref()),
                     TextRelation::EndsWith => subject.ends_with(part.as_ref()),
@@ -128,11 +107,7 @@ impl Term {
 
 impl<T> Cond<T> {
     fn branch(&self, inputs: &Inputs<'_>) -> Option<&T> {
-        let taken = if self.test.eval(inputs)? {
-            &self.then
-        } else {
-            &self.otherwise
-        };
+        let taken = if self.test.eval(inputs)? { &self.then } else { &self.otherwise };
         Some(taken)
     }
 }
@@ -214,9 +189,7 @@ fn to_int(value: &Value<'_>) -> Option<Value<'static>> {
 fn to_text(value: Value<'_>) -> Option<Value<'_>> {
     match value {
         Value::Str(_) => Some(value),
-        Value::Int(_) | Value::Double(_) | Value::Bool(_) => {
-            Some(Value::Str(Cow::Owned(value.to_string())))
-        }
+        Value::Int(_) | Value::Double(_) | Value::Bool(_) => Some(Value::Str(Cow::Owned(value.to_string()))),
         _ => None,
     }
 }

@@ -67,20 +67,13 @@ impl FieldPlan {
     ///
     /// # Errors
     /// If `payload` is not one JSON value or a named number is beyond a double; then all slots are empty.
-    pub fn extract<'j>(
-        &self,
-        payload: &'j [u8],
-        slots: &mut Slots<'j>,
-    ) -> Result<(), ExtractError> {
+    pub fn extract<'j>(&self, payload: &'j [u8], slots: &mut Slots<'j>) -> Result<(), ExtractError> {
         slots.clear(self.len());
         if self.is_empty() {
             return Ok(());
         }
         let mut json = serde_json::Deserializer::from_slice(payload);
-        let read = self
-            .at(0, slots)
-            .deserialize(&mut json)
-            .and_then(|()| json.end());
+        let read = self.at(0, slots).deserialize(&mut json).and_then(|()| json.end());
         if let Err(error) = read {
             slots.clear(self.len());
             return Err(error.into());
@@ -89,11 +82,7 @@ impl FieldPlan {
     }
 
     fn at<'p, 's, 'j>(&'p self, node: usize, slots: &'s mut Slots<'j>) -> Reader<'p, 's, 'j> {
-        Reader {
-            plan: self,
-            node: &self.nodes[node],
-            slots,
-        }
+        Reader { plan: self, node: &self.nodes[node], slots }
     }
 }
 
@@ -165,9 +154,7 @@ impl<'j> Visitor<'j> for Reader<'_, '_, 'j> {
         let mut len = 0_usize;
         loop {
             let more = match wanted.next_if(|(index, _)| *index as usize == len) {
-                Some((_, child)) => list
-                    .next_element_seed(self.plan.at(*child, self.slots))?
-                    .is_some(),
+                Some((_, child)) => list.next_element_seed(self.plan.at(*child, self.slots))?.is_some(),
                 None => list.next_element::<IgnoredAny>()?.is_some(),
             };
             if !more {

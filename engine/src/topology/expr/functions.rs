@@ -139,11 +139,7 @@ pub(super) fn signature(name: &str) -> Option<&'static Signature> {
 
 /// What to say to someone who called `name`.
 pub(super) fn hint_for(name: &str) -> String {
-    let names = || {
-        [HAS]
-            .into_iter()
-            .chain(SIGNATURES.iter().map(|known| known.name))
-    };
+    let names = || [HAS].into_iter().chain(SIGNATURES.iter().map(|known| known.name));
     let known = names().collect::<Vec<_>>().join(", ");
     match nearest(name, names()) {
         Some(near) => format!("did you mean `{near}`? Known functions: {known}"),
@@ -157,8 +153,5 @@ pub(super) fn hint_for(name: &str) -> String {
 /// Functions over time or over several records, known from Prometheus and SQL.
 fn is_aggregate(name: &str) -> bool {
     let name = name.trim_end_matches("_over_time");
-    matches!(
-        name,
-        "avg" | "sum" | "min" | "max" | "count" | "rate" | "delta" | "stddev" | "median" | "last"
-    )
+    matches!(name, "avg" | "sum" | "min" | "max" | "count" | "rate" | "delta" | "stddev" | "median" | "last")
 }

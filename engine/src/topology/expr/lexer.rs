@@ -9,16 +9,9 @@ use super::token::{Spanned, Token};
 
 /// The words of `text`, ending with [`Token::End`]; the first error otherwise.
 pub(super) fn tokens(text: &str) -> Result<Vec<Spanned>, ExprError> {
-    let mut lexer = Lexer {
-        text,
-        at: 0,
-        out: Vec::new(),
-    };
+    let mut lexer = Lexer { text, at: 0, out: Vec::new() };
     while lexer.step()? {}
-    lexer.out.push(Spanned {
-        token: Token::End,
-        span: text.len()..text.len(),
-    });
+    lexer.out.push(Spanned { token: Token::End, span: text.len()..text.len() });
     Ok(lexer.out)
 }
 
@@ -40,10 +33,7 @@ impl Lexer<'_> {
     }
 
     fn push(&mut self, token: Token, end: usize) {
-        self.out.push(Spanned {
-            token,
-            span: self.at..end,
-        });
+        self.out.push(Spanned { token, span: self.at..end });
         self.at = end;
     }
 
@@ -61,12 +51,8 @@ impl Lexer<'_> {
             b'r' | b'R' if matches!(self.byte(1), Some(b'"' | b'\'')) => self.string(1)?,
             b'b' | b'B' if matches!(self.byte(1), Some(b'"' | b'\'')) => {
                 let span = self.at..self.at + 1;
-                return Err(ExprError::new(
-                    codes::UNSUPPORTED,
-                    span,
-                    "byte strings are not supported",
-                )
-                .hint("write a string without the `b`"));
+                return Err(ExprError::new(codes::UNSUPPORTED, span, "byte strings are not supported")
+                    .hint("write a string without the `b`"));
             }
             b'0'..=b'9' => self.number()?,
             b'.' if self.starts_fraction() => self.number()?,
@@ -79,10 +65,7 @@ impl Lexer<'_> {
     /// `.5` is a number, but not in `payload.5`.
     fn starts_fraction(&self) -> bool {
         self.byte(1).is_some_and(|byte| byte.is_ascii_digit())
-            && !self
-                .out
-                .last()
-                .is_some_and(|last| last.token.ends_operand())
+            && !self.out.last().is_some_and(|last| last.token.ends_operand())
     }
 
     fn word(&mut self) {
@@ -125,9 +108,8 @@ impl Lexer<'_> {
         };
 
         if suffix.is_empty() && end > whole {
-            let value: f64 = self.text[start..end]
-                .parse()
-                .map_err(|_| bad_number(&self.text[span.clone()], span.clone()))?;
+            let value: f64 =
+                self.text[start..end].parse().map_err(|_| bad_number(&self.text[span.clone()], span.clone()))?;
             if !value.is_finite() {
                 return Err(out_of_range(span));
             }
@@ -136,13 +118,8 @@ impl Lexer<'_> {
         }
         let unsigned = matches!(suffix, "u" | "U");
         if end == whole && digits < end && (suffix.is_empty() || unsigned) {
-            let value = u64::from_str_radix(&self.text[digits..end], radix)
-                .map_err(|_| out_of_range(span))?;
-            let token = if unsigned {
-                Token::Uint(value)
-            } else {
-                Token::Int(value)
-            };
+            let value = u64::from_str_radix(&self.text[digits..end], radix).map_err(|_| out_of_range(span))?;
+            let token = if unsigned { Token::Uint(value) } else { Token::Int(value) };
             self.push(token, suffix_end);
             return Ok(());
         }
@@ -183,12 +160,8 @@ impl Lexer<'_> {
         let found = rest.chars().next().unwrap_or('\0');
         let span = self.at..self.at + found.len_utf8();
         let hint = habit(found).unwrap_or("a text is written in quotes");
-        Err(ExprError::new(
-            codes::SYNTAX,
-            span,
-            format!("`{}` is not part of the language", found.escape_debug()),
-        )
-        .hint(hint))
+        Err(ExprError::new(codes::SYNTAX, span, format!("`{}` is not part of the language", found.escape_debug()))
+            .hint(hint))
     }
 }
 
@@ -232,9 +205,7 @@ fn habit(found: char) -> Option<&'static str> {
         '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' => {
             Some("write strings in straight quotes: \"text\" or 'text'")
         }
-        letter if letter.is_alphabetic() => {
-            Some("a name like that is written in brackets: `payload[\"größe\"]`")
-        }
+        letter if letter.is_alphabetic() => Some("a name like that is written in brackets: `payload[\"größe\"]`"),
         '{' | '}' => Some("maps and messages cannot be written in an expression"),
         _ => None,
     }

@@ -8,14 +8,9 @@ use super::error::{ExprError, codes};
 pub(super) fn string(text: &str, at: usize, raw: bool) -> Result<(String, usize), ExprError> {
     let quote = &text[at..at + 1];
     let tripled = text[at..].starts_with(&quote.repeat(3));
-    let close = if tripled {
-        quote.repeat(3)
-    } else {
-        quote.to_owned()
-    };
+    let close = if tripled { quote.repeat(3) } else { quote.to_owned() };
     let unterminated = |end: usize| {
-        ExprError::new(codes::SYNTAX, at..end, "the string is not closed")
-            .hint(format!("close it with `{close}`"))
+        ExprError::new(codes::SYNTAX, at..end, "the string is not closed").hint(format!("close it with `{close}`"))
     };
 
     let mut value = String::new();
@@ -46,10 +41,8 @@ pub(super) fn string(text: &str, at: usize, raw: bool) -> Result<(String, usize)
 /// The character that the escape at `at` (its backslash) stands for, and the byte behind it.
 fn escape(text: &str, at: usize) -> Result<(char, usize), ExprError> {
     let Some(letter) = text[at + 1..].chars().next() else {
-        return Err(
-            ExprError::new(codes::SYNTAX, at..at + 1, "the string ends in a backslash")
-                .hint("write a backslash as `\\\\`"),
-        );
+        return Err(ExprError::new(codes::SYNTAX, at..at + 1, "the string ends in a backslash")
+            .hint("write a backslash as `\\\\`"));
     };
     let behind = at + 1 + letter.len_utf8();
     let plain = match letter {
@@ -78,13 +71,7 @@ fn escape(text: &str, at: usize) -> Result<(char, usize), ExprError> {
 }
 
 /// An escape that names its character by number: `count` digits from `digits` on.
-fn code_point(
-    text: &str,
-    at: usize,
-    digits: usize,
-    count: usize,
-    radix: u32,
-) -> Result<(char, usize), ExprError> {
+fn code_point(text: &str, at: usize, digits: usize, count: usize, radix: u32) -> Result<(char, usize), ExprError> {
     let end = digits + count;
     text.get(digits..end)
         .filter(|written| written.chars().all(|digit| digit.is_digit(radix)))
@@ -94,9 +81,8 @@ fn code_point(
         .ok_or_else(|| {
             let kind = if radix == 16 { "hexadecimal" } else { "octal" };
             let end = text.floor_char_boundary(end.min(text.len()));
-            ExprError::new(codes::SYNTAX, at..end, "the escape names no character").hint(format!(
-                "it takes {count} {kind} digits of a Unicode character"
-            ))
+            ExprError::new(codes::SYNTAX, at..end, "the escape names no character")
+                .hint(format!("it takes {count} {kind} digits of a Unicode character"))
         })
 }
 
@@ -105,13 +91,8 @@ pub(super) fn is_duration(written: &str) -> bool {
     let mut rest = written;
     while !rest.is_empty() {
         let number = rest.trim_start_matches(|found: char| found.is_ascii_digit() || found == '.');
-        let unit_end = number
-            .find(|found: char| !found.is_ascii_alphabetic())
-            .unwrap_or(number.len());
-        let known = matches!(
-            &number[..unit_end],
-            "ns" | "us" | "ms" | "s" | "m" | "h" | "d" | "w"
-        );
+        let unit_end = number.find(|found: char| !found.is_ascii_alphabetic()).unwrap_or(number.len());
+        let known = matches!(&number[..unit_end], "ns" | "us" | "ms" | "s" | "m" | "h" | "d" | "w");
         if number.len() == rest.len() || !known {
             return false;
         }

@@ -48,17 +48,11 @@ pub(super) fn exact(int: i64) -> Option<f64> {
 
 /// `double` without its fraction, if it is in an int's range.
 pub(super) fn truncate(double: f64) -> Option<i64> {
-    (-INT_END..INT_END)
-        .contains(&double)
-        .then_some(double as i64)
+    (-INT_END..INT_END).contains(&double).then_some(double as i64)
 }
 
 /// The result of `op` on two numbers; no data for anything else, or if there is no finite one.
-pub(super) fn compute(
-    op: Arithmetic,
-    left: &Value<'_>,
-    right: &Value<'_>,
-) -> Option<Value<'static>> {
+pub(super) fn compute(op: Arithmetic, left: &Value<'_>, right: &Value<'_>) -> Option<Value<'static>> {
     match op {
         Arithmetic::DivReal => double(real(left)? / real(right)?),
         Arithmetic::DivInt => int(i64::checked_div, left, right),
@@ -104,11 +98,7 @@ fn either(
     double(doubles(real(left)?, real(right)?))
 }
 
-fn int(
-    ints: fn(i64, i64) -> Option<i64>,
-    left: &Value<'_>,
-    right: &Value<'_>,
-) -> Option<Value<'static>> {
+fn int(ints: fn(i64, i64) -> Option<i64>, left: &Value<'_>, right: &Value<'_>) -> Option<Value<'static>> {
     ints(whole(left)?, whole(right)?).map(Value::Int)
 }
 

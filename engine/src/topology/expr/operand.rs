@@ -35,28 +35,17 @@ impl Parser {
                 if self.eat(&Token::LParen) {
                     let (args, end, height) = self.list(&Token::RParen)?;
                     let height = height.max(operand.height);
-                    let kind = ExprKind::Call(Call {
-                        target: Some(Box::new(operand.expr)),
-                        name,
-                        name_span,
-                        args,
-                    });
+                    let kind = ExprKind::Call(Call { target: Some(Box::new(operand.expr)), name, name_span, args });
                     operand = node(kind, start..end, height)?;
                 } else {
-                    let kind = ExprKind::Select {
-                        operand: Box::new(operand.expr),
-                        field: name,
-                    };
+                    let kind = ExprKind::Select { operand: Box::new(operand.expr), field: name };
                     operand = node(kind, start..name_span.end, operand.height)?;
                 }
             } else if self.eat(&Token::LBracket) {
                 let index = self.expr()?;
                 let end = self.expect(&Token::RBracket)?.end;
                 let height = operand.height.max(index.height);
-                let kind = ExprKind::Index {
-                    operand: Box::new(operand.expr),
-                    index: Box::new(index.expr),
-                };
+                let kind = ExprKind::Index { operand: Box::new(operand.expr), index: Box::new(index.expr) };
                 operand = node(kind, start..end, height)?;
             } else {
                 return Ok(operand);
@@ -72,10 +61,9 @@ impl Parser {
                 return Ok((name, self.next().span));
             }
             Token::Int(index) => format!("list items are written `[{index}]`"),
-            Token::True | Token::False | Token::Null | Token::In => format!(
-                "the word is reserved: write `[\"{}\"]`",
-                self.peek().describe().trim_matches('`')
-            ),
+            Token::True | Token::False | Token::Null | Token::In => {
+                format!("the word is reserved: write `[\"{}\"]`", self.peek().describe().trim_matches('`'))
+            }
             _ => "other names are written in brackets: `payload[\"odd name\"]`".to_owned(),
         };
         Err(self.unexpected("a field name", &hint))
@@ -121,12 +109,7 @@ impl Parser {
         }
         let (args, end, height) = self.list(&Token::RParen)?;
         let start = span.start;
-        let kind = ExprKind::Call(Call {
-            target: None,
-            name,
-            name_span: span,
-            args,
-        });
+        let kind = ExprKind::Call(Call { target: None, name, name_span: span, args });
         node(kind, start..end, height)
     }
 

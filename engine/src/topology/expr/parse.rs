@@ -15,22 +15,13 @@ pub(super) fn parse(text: &str) -> Result<Expr, ExprError> {
         return Err(ExprError::new(
             codes::TOO_LONG,
             start..text.len(),
-            format!(
-                "the expression has {} bytes, {MAX_TEXT} are allowed",
-                text.len()
-            ),
+            format!("the expression has {} bytes, {MAX_TEXT} are allowed", text.len()),
         )
         .hint("split the rule in two"));
     }
-    let mut parser = Parser {
-        tokens: lexer::tokens(text)?,
-        at: 0,
-        depth: 0,
-    };
+    let mut parser = Parser { tokens: lexer::tokens(text)?, at: 0, depth: 0 };
     if parser.tokens.len() == 1 {
-        return Err(
-            ExprError::new(codes::SYNTAX, 0..text.len(), "the expression is empty").hint(EXAMPLE),
-        );
+        return Err(ExprError::new(codes::SYNTAX, 0..text.len(), "the expression is empty").hint(EXAMPLE));
     }
     let tree = parser.expr()?;
     let hint = match parser.peek() {
@@ -107,10 +98,7 @@ impl Parser {
     }
 
     /// Runs `parse` one level deeper.
-    fn nested(
-        &mut self,
-        parse: impl FnOnce(&mut Self) -> Result<Node, ExprError>,
-    ) -> Result<Node, ExprError> {
+    fn nested(&mut self, parse: impl FnOnce(&mut Self) -> Result<Node, ExprError>) -> Result<Node, ExprError> {
         if self.depth == MAX_DEPTH {
             return Err(ExprError::new(
                 codes::TOO_DEEP,
@@ -159,11 +147,7 @@ impl Parser {
             let right = self.binary(op.level() + 1)?;
             let span = left.expr.span.start..right.expr.span.end;
             left = node(
-                ExprKind::Binary {
-                    op,
-                    left: Box::new(left.expr),
-                    right: Box::new(right.expr),
-                },
+                ExprKind::Binary { op, left: Box::new(left.expr), right: Box::new(right.expr) },
                 span,
                 left.height.max(right.height),
             )?;
@@ -187,14 +171,7 @@ impl Parser {
         }
         let operand = self.nested(Self::unary)?;
         let span = start..operand.expr.span.end;
-        node(
-            ExprKind::Unary {
-                op,
-                operand: Box::new(operand.expr),
-            },
-            span,
-            operand.height,
-        )
+        node(ExprKind::Unary { op, operand: Box::new(operand.expr) }, span, operand.height)
     }
 }
 
@@ -208,10 +185,7 @@ pub(super) fn node(kind: ExprKind, span: Span, below: usize) -> Result<Node, Exp
         )
         .hint("test for several values with `in [...]`, or split the rule in two"));
     }
-    Ok(Node {
-        expr: Expr { kind, span },
-        height: below + 1,
-    })
+    Ok(Node { expr: Expr { kind, span }, height: below + 1 })
 }
 
 pub(super) fn int<E>(value: Result<i64, E>, span: &Span) -> Result<i64, ExprError> {
@@ -256,9 +230,7 @@ fn habit(previous: Option<&Token>, found: &Token) -> Option<&'static str> {
     }
     match (previous, found) {
         (Some(Token::Less), Some(Token::Greater)) => Some("write `!=` for \"not equal\""),
-        (Some(Token::Percent), _) => {
-            Some("`%` is the remainder of a division; write a percentage as a number")
-        }
+        (Some(Token::Percent), _) => Some("`%` is the remainder of a division; write a percentage as a number"),
         _ => None,
     }
 }

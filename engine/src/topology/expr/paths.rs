@@ -34,17 +34,10 @@ impl Path {
     pub fn parse(text: &str) -> Result<Self, Vec<ExprError>> {
         let tree = parse(text).map_err(|error| vec![error])?;
         match check(&tree, &Scope::rule())? {
-            Checked {
-                kind: CheckedKind::Path(path),
-                ..
-            } => Ok(path),
+            Checked { kind: CheckedKind::Path(path), .. } => Ok(path),
             _ => Err(vec![
-                ExprError::new(
-                    codes::UNSUPPORTED,
-                    0..text.len(),
-                    "only a field of the message can stand here",
-                )
-                .hint("write it as `payload.field`"),
+                ExprError::new(codes::UNSUPPORTED, 0..text.len(), "only a field of the message can stand here")
+                    .hint("write it as `payload.field`"),
             ]),
         }
     }
@@ -153,10 +146,7 @@ impl Fields {
         for node in &mut nodes {
             node.items.sort_unstable();
         }
-        FieldPlan {
-            nodes,
-            paths: self.paths,
-        }
+        FieldPlan { nodes, paths: self.paths }
     }
 }
 

@@ -34,11 +34,7 @@ impl Display for Expr {
                 write!(f, " {} ", op.sign())?;
                 at_least(f, right, op.level() + 1)
             }
-            ExprKind::Cond {
-                condition,
-                then,
-                otherwise,
-            } => {
+            ExprKind::Cond { condition, then, otherwise } => {
                 at_least(f, condition, level::OR)?;
                 f.write_str(" ? ")?;
                 at_least(f, then, level::OR)?;
@@ -56,11 +52,7 @@ impl Display for Expr {
 
 /// `expr`, in parentheses if it binds more loosely than `level`.
 fn at_least(f: &mut Formatter<'_>, expr: &Expr, level: u8) -> fmt::Result {
-    if expr.kind.level() < level {
-        write!(f, "({expr})")
-    } else {
-        write!(f, "{expr}")
-    }
+    if expr.kind.level() < level { write!(f, "({expr})") } else { write!(f, "{expr}") }
 }
 
 /// A minus directly before digits is a part of the number, so a negated number keeps its parentheses.
@@ -72,11 +64,7 @@ fn unary(f: &mut Formatter<'_>, op: UnaryOp, operand: &Expr) -> fmt::Result {
     f.write_char(sign)?;
     let text = operand.to_string();
     let joins = op == UnaryOp::Neg && text.starts_with(|first: char| first.is_ascii_digit());
-    if joins || operand.kind.level() < level::UNARY {
-        write!(f, "({text})")
-    } else {
-        f.write_str(&text)
-    }
+    if joins || operand.kind.level() < level::UNARY { write!(f, "({text})") } else { f.write_str(&text) }
 }
 
 fn separated(f: &mut Formatter<'_>, items: &[Expr]) -> fmt::Result {

@@ -64,10 +64,7 @@ impl Program {
             return Err(vec![no_condition(&checked)]);
         }
         let before = fields.len();
-        let mut compiler = Compiler {
-            fields,
-            errors: Vec::new(),
-        };
+        let mut compiler = Compiler { fields, errors: Vec::new() };
         let root = if want == Want::Bool || checked.ty == Type::Bool {
             Root::Test(compiler.test(&checked))
         } else {
@@ -78,11 +75,7 @@ impl Program {
             fields.truncate(before);
             return Err(errors);
         }
-        Ok(Self {
-            root,
-            ty: checked.ty,
-            primary: primary(&checked).map(|path| (path.clone(), fields.add(path))),
-        })
+        Ok(Self { root, ty: checked.ty, primary: primary(&checked).map(|path| (path.clone(), fields.add(path))) })
     }
 
     /// The result on one record.

@@ -47,20 +47,13 @@ impl Checker<'_> {
                 return match steps.as_slice() {
                     [(Some(Segment::Key(label)), _)] => self.label(labels, label, &tree.span),
                     _ => self.fail(
-                        ExprError::new(
-                            codes::UNSUPPORTED,
-                            tree.span.clone(),
-                            "one label must be named",
-                        )
-                        .hint("write `labels.severity`"),
+                        ExprError::new(codes::UNSUPPORTED, tree.span.clone(), "one label must be named")
+                            .hint("write `labels.severity`"),
                     ),
                 };
             }
             Some(Name::Input(input)) => (CheckedKind::Input(input), input.kind()),
-            Some(Name::Text(text)) => (
-                CheckedKind::Const(Value::Str(text.to_owned().into())),
-                Type::String,
-            ),
+            Some(Name::Text(text)) => (CheckedKind::Const(Value::Str(text.to_owned().into())), Type::String),
             Some(Name::NoValue) => {
                 return self.fail(
                     ExprError::new(
@@ -83,19 +76,10 @@ impl Checker<'_> {
                 .hint(format!("write `{name}` alone")),
             );
         }
-        Checked {
-            kind,
-            ty,
-            span: tree.span.clone(),
-        }
+        Checked { kind, ty, span: tree.span.clone() }
     }
 
-    fn path(
-        &mut self,
-        mut path: Path,
-        steps: Vec<(Option<Segment>, Span)>,
-        span: &Span,
-    ) -> Checked {
+    fn path(&mut self, mut path: Path, steps: Vec<(Option<Segment>, Span)>, span: &Span) -> Checked {
         for (step, place) in steps {
             match step {
                 Some(step) => path.push(step),
@@ -113,27 +97,14 @@ impl Checker<'_> {
         }
         if path.segments().len() > MAX_DEPTH {
             return self.fail(
-                ExprError::new(
-                    codes::TOO_DEEP,
-                    span.clone(),
-                    format!("the path has more than {MAX_DEPTH} steps"),
-                )
-                .hint("messages nested that deep are never accepted"),
+                ExprError::new(codes::TOO_DEEP, span.clone(), format!("the path has more than {MAX_DEPTH} steps"))
+                    .hint("messages nested that deep are never accepted"),
             );
         }
-        Checked {
-            kind: CheckedKind::Path(path),
-            ty: Type::Dyn,
-            span: span.clone(),
-        }
+        Checked { kind: CheckedKind::Path(path), ty: Type::Dyn, span: span.clone() }
     }
 
-    fn label(
-        &mut self,
-        labels: &std::collections::BTreeMap<String, String>,
-        label: &str,
-        span: &Span,
-    ) -> Checked {
+    fn label(&mut self, labels: &std::collections::BTreeMap<String, String>, label: &str, span: &Span) -> Checked {
         if let Some(text) = labels.get(label) {
             return Checked {
                 kind: CheckedKind::Const(Value::Str(text.clone().into())),
@@ -150,12 +121,7 @@ impl Checker<'_> {
             }
         };
         self.fail(
-            ExprError::new(
-                codes::UNKNOWN_FIELD,
-                span.clone(),
-                format!("the rule has no label `{label}`"),
-            )
-            .hint(hint),
+            ExprError::new(codes::UNKNOWN_FIELD, span.clone(), format!("the rule has no label `{label}`")).hint(hint),
         )
     }
 
@@ -171,14 +137,7 @@ impl Checker<'_> {
                 )
             }
         };
-        self.fail(
-            ExprError::new(
-                codes::UNKNOWN_FIELD,
-                span.clone(),
-                format!("unknown name `{name}`"),
-            )
-            .hint(hint),
-        )
+        self.fail(ExprError::new(codes::UNKNOWN_FIELD, span.clone(), format!("unknown name `{name}`")).hint(hint))
     }
 
     /// `payload.odd-name` is a subtraction; if its right side is the unknown name just reported, says how to write it.
@@ -189,21 +148,14 @@ impl Checker<'_> {
             && let Some(error) = self.errors.last_mut()
             && error.span == right.span
         {
-            error.hint = Some(format!(
-                "a name with a dash is written in brackets: `{operand}[\"{field}-{name}\"]`"
-            ));
+            error.hint = Some(format!("a name with a dash is written in brackets: `{operand}[\"{field}-{name}\"]`"));
         }
     }
 
     pub(super) fn call(&mut self, call: &Call, span: &Span) -> Checked {
         let name = call.name.as_str();
         let method = call.target.is_some();
-        let all: Vec<&Expr> = call
-            .target
-            .as_deref()
-            .into_iter()
-            .chain(&call.args)
-            .collect();
+        let all: Vec<&Expr> = call.target.as_deref().into_iter().chain(&call.args).collect();
         if name == HAS {
             return self.has(method, &all, span);
         }
@@ -215,22 +167,14 @@ impl Checker<'_> {
                 }
             }
             return self.fail(
-                ExprError::new(
-                    codes::UNKNOWN_FUNCTION,
-                    call.name_span.clone(),
-                    format!("unknown function `{name}`"),
-                )
-                .hint(hint_for(name)),
+                ExprError::new(codes::UNKNOWN_FUNCTION, call.name_span.clone(), format!("unknown function `{name}`"))
+                    .hint(hint_for(name)),
             );
         };
-        let checked: Vec<Checked> = all
-            .into_iter()
-            .map(|argument| self.expr(argument))
-            .collect();
+        let checked: Vec<Checked> = all.into_iter().map(|argument| self.expr(argument)).collect();
         if let Some(problem) = wrong_call(known, method, checked.len()) {
             return self.fail(
-                ExprError::new(codes::ARGUMENTS, span.clone(), problem)
-                    .hint(format!("write `{}`", known.usage)),
+                ExprError::new(codes::ARGUMENTS, span.clone(), problem).hint(format!("write `{}`", known.usage)),
             );
         }
         for argument in &checked {
@@ -239,21 +183,14 @@ impl Checker<'_> {
                     ExprError::new(
                         codes::TYPE_MISMATCH,
                         argument.span.clone(),
-                        format!(
-                            "`{name}` takes {}, found {}",
-                            known.wanted,
-                            argument.ty.describe()
-                        ),
+                        format!("`{name}` takes {}, found {}", known.wanted, argument.ty.describe()),
                     )
                     .hint(format!("write `{}`", known.usage)),
                 );
             }
         }
         Checked {
-            kind: CheckedKind::Call {
-                function: known.function,
-                args: checked,
-            },
+            kind: CheckedKind::Call { function: known.function, args: checked },
             ty: known.gives,
             span: span.clone(),
         }
@@ -264,27 +201,15 @@ impl Checker<'_> {
         let mut checked: Vec<Checked> = args.iter().map(|argument| self.expr(argument)).collect();
         let argument = checked.pop().map(|argument| argument.kind);
         match argument {
-            Some(CheckedKind::Path(path))
-                if checked.is_empty() && !method && !path.segments().is_empty() =>
-            {
-                Checked {
-                    kind: CheckedKind::Has(path),
-                    ty: Type::Bool,
-                    span: span.clone(),
-                }
+            Some(CheckedKind::Path(path)) if checked.is_empty() && !method && !path.segments().is_empty() => {
+                Checked { kind: CheckedKind::Has(path), ty: Type::Bool, span: span.clone() }
             }
-            Some(argument) if self.errors.len() > before => Checked {
-                kind: argument,
-                ty: Type::Dyn,
-                span: span.clone(),
-            },
+            Some(argument) if self.errors.len() > before => {
+                Checked { kind: argument, ty: Type::Dyn, span: span.clone() }
+            }
             _ => self.fail(
-                ExprError::new(
-                    codes::ARGUMENTS,
-                    span.clone(),
-                    "`has` takes one field of the message",
-                )
-                .hint(format!("write `{HAS_USAGE}`")),
+                ExprError::new(codes::ARGUMENTS, span.clone(), "`has` takes one field of the message")
+                    .hint(format!("write `{HAS_USAGE}`")),
             ),
         }
     }

@@ -61,9 +61,7 @@ impl<'a> Scope<'a> {
     }
 
     pub(super) fn template(template: TemplateScope<'a>) -> Self {
-        Self {
-            template: Some(template),
-        }
+        Self { template: Some(template) }
     }
 
     pub(super) fn resolve(&self, name: &str) -> Option<Name<'a>> {
@@ -76,11 +74,7 @@ impl<'a> Scope<'a> {
         }
         let template = self.template.as_ref()?;
         match name {
-            "value" => Some(
-                template
-                    .value
-                    .map_or(Name::NoValue, |path| Name::Field(path.clone())),
-            ),
+            "value" => Some(template.value.map_or(Name::NoValue, |path| Name::Field(path.clone()))),
             "labels" => Some(Name::Labels(template.labels)),
             "alertname" => Some(Name::Text(template.alertname)),
             _ => None,

@@ -1,10 +1,7 @@
 //! "Did you mean": the known name nearest to a misspelt one.
 
 /// The candidate within two edits of `name`, ignoring case; none if all are further off or as far as `name` is long.
-pub(super) fn nearest<'a>(
-    name: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = name.to_lowercase().chars().collect();
     let limit = (wanted.len() / 2).min(2);
     candidates

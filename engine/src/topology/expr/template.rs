@@ -35,21 +35,14 @@ impl Template {
     ///
     /// # Errors
     /// All problems of all its expressions, with places in `text`. `fields` is then as before.
-    pub fn compile(
-        text: &str,
-        scope: &TemplateScope<'_>,
-        fields: &mut Fields,
-    ) -> Result<Self, Vec<ExprError>> {
+    pub fn compile(text: &str, scope: &TemplateScope<'_>, fields: &mut Fields) -> Result<Self, Vec<ExprError>> {
         if text.len() > MAX_TEXT {
             let start = text.floor_char_boundary(MAX_TEXT);
             return Err(vec![
                 ExprError::new(
                     codes::TOO_LONG,
                     start..text.len(),
-                    format!(
-                        "the template has {} bytes, {MAX_TEXT} are allowed",
-                        text.len()
-                    ),
+                    format!("the template has {} bytes, {MAX_TEXT} are allowed", text.len()),
                 )
                 .hint("shorten it"),
             ]);

@@ -65,10 +65,7 @@ impl Token {
 
     /// Whether a word of this kind can end an operand, so that a dot after it selects a field.
     pub(super) fn ends_operand(&self) -> bool {
-        matches!(
-            self,
-            Self::Ident(_) | Self::Str(_) | Self::RParen | Self::RBracket
-        )
+        matches!(self, Self::Ident(_) | Self::Str(_) | Self::RParen | Self::RBracket)
     }
 
     fn sign(&self) -> &'static str {

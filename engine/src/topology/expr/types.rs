@@ -50,10 +50,7 @@ impl Type {
 
     /// Whether the two can be equal.
     pub(super) fn comparable(self, other: Self) -> bool {
-        self == other
-            || self == Self::Dyn
-            || other == Self::Dyn
-            || (self.is_numeric() && other.is_numeric())
+        self == other || self == Self::Dyn || other == Self::Dyn || (self.is_numeric() && other.is_numeric())
     }
 
     /// Whether the two have an order: numbers and strings do.

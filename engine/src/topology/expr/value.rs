@@ -78,9 +78,7 @@ impl Value<'_> {
             (Self::Int(left), Self::Int(right)) => Some(left.cmp(right)),
             (Self::Double(left), Self::Double(right)) => left.partial_cmp(right),
             (Self::Int(left), Self::Double(right)) => number::order(*left, *right),
-            (Self::Double(left), Self::Int(right)) => {
-                number::order(*right, *left).map(Ordering::reverse)
-            }
+            (Self::Double(left), Self::Int(right)) => number::order(*right, *left).map(Ordering::reverse),
             _ => None,
         }
     }
@@ -95,11 +93,7 @@ impl Display for Value<'_> {
             Self::Int(value) => write!(f, "{value}"),
             Self::Double(value) => {
                 let size = value.abs();
-                if size != 0.0 && !(1e-5..1e16).contains(&size) {
-                    write!(f, "{value:e}")
-                } else {
-                    write!(f, "{value}")
-                }
+                if size != 0.0 && !(1e-5..1e16).contains(&size) { write!(f, "{value:e}") } else { write!(f, "{value}") }
             }
             Self::Str(text) => f.write_str(text),
             Self::List(items) => write!(f, "(list of {items})"),

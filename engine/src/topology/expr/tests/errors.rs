@@ -6,13 +6,8 @@ use super::super::{ExprError, Fields, Program, Want, codes};
 
 fn errors(text: &str) -> Vec<ExprError> {
     let mut fields = Fields::new();
-    let errors = Program::compile(text, Want::Bool, &mut fields)
-        .err()
-        .unwrap_or_default();
-    assert!(
-        errors.is_empty() || fields.is_empty(),
-        "`{text}` left fields behind"
-    );
+    let errors = Program::compile(text, Want::Bool, &mut fields).err().unwrap_or_default();
+    assert!(errors.is_empty() || fields.is_empty(), "`{text}` left fields behind");
     errors
 }
 
@@ -134,18 +129,9 @@ fn mistakes_are_explained() {
 
 #[test]
 fn all_problems_are_found_at_once() {
-    let found =
-        errors("temprature > 80 && avg(payload.x, 5m) > 1 || device_id > 3 || payload.x > 1 - 'a'");
+    let found = errors("temprature > 80 && avg(payload.x, 5m) > 1 || device_id > 3 || payload.x > 1 - 'a'");
     let codes: Vec<&str> = found.iter().map(|error| error.code).collect();
-    assert_eq!(
-        codes,
-        [
-            codes::UNKNOWN_FIELD,
-            codes::UNKNOWN_FUNCTION,
-            codes::TYPE_MISMATCH,
-            codes::TYPE_MISMATCH
-        ]
-    );
+    assert_eq!(codes, [codes::UNKNOWN_FIELD, codes::UNKNOWN_FUNCTION, codes::TYPE_MISMATCH, codes::TYPE_MISMATCH]);
     assert!(found.is_sorted_by_key(|error| error.span.start));
 }
 
@@ -156,16 +142,7 @@ fn an_unknown_function_is_named_with_the_known_ones() {
     assert_eq!(error.message, "unknown function `avg`");
     assert_eq!(&text[error.span], "avg");
     let hint = error.hint.expect("a hint");
-    for name in [
-        "has",
-        "size",
-        "startsWith",
-        "endsWith",
-        "contains",
-        "double",
-        "int",
-        "string",
-    ] {
+    for name in ["has", "size", "startsWith", "endsWith", "contains", "double", "int", "string"] {
         assert!(hint.contains(name), "{hint}");
     }
 }

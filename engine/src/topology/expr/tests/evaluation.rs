@@ -140,11 +140,7 @@ fn a_value_of_the_wrong_type_is_no_data() {
 
 #[test]
 fn and_and_or_do_without_a_side_that_does_not_matter() {
-    let truths = [
-        ("true", "payload.t"),
-        ("false", "payload.f"),
-        (ND, "payload.x"),
-    ];
+    let truths = [("true", "payload.t"), ("false", "payload.f"), (ND, "payload.x")];
     for (left_value, left) in truths {
         for (right_value, right) in truths {
             let has = |wanted: &str| left_value == wanted || right_value == wanted;
@@ -169,10 +165,7 @@ fn and_and_or_do_without_a_side_that_does_not_matter() {
                     (&format!("{left} || {right}"), or),
                     (&format!("{left} && {right} && true"), and),
                     (&format!("false || {left} || {right}"), or),
-                    (
-                        &format!("!({left} && {right}) == (!{left} || !{right})"),
-                        if and == ND { ND } else { "true" },
-                    ),
+                    (&format!("!({left} && {right}) == (!{left} || !{right})"), if and == ND { ND } else { "true" }),
                 ],
             );
         }
@@ -304,26 +297,14 @@ fn choices_look_at_one_branch() {
 #[test]
 fn a_payload_need_not_be_an_object() {
     check("81.5", &[("payload > 80", "true"), ("payload.x > 1", ND)]);
-    check(
-        "null",
-        &[("payload == null", "true"), ("has(payload.x)", "false")],
-    );
-    check(
-        "[3, [4, 5]]",
-        &[("payload[1][0] == 4", "true"), ("size(payload)", "2")],
-    );
+    check("null", &[("payload == null", "true"), ("has(payload.x)", "false")]);
+    check("[3, [4, 5]]", &[("payload[1][0] == 4", "true"), ("size(payload)", "2")]);
 }
 
 #[test]
 fn a_joined_string_has_a_limit() {
     let payload = format!(r#"{{"s": "{}"}}"#, "x".repeat(MAX_STRING / 2));
-    check(
-        &payload,
-        &[
-            ("size(payload.s + payload.s)", &MAX_STRING.to_string()),
-            ("payload.s + payload.s + 'x'", ND),
-        ],
-    );
+    check(&payload, &[("size(payload.s + payload.s)", &MAX_STRING.to_string()), ("payload.s + payload.s + 'x'", ND)]);
 }
 
 #[test]
@@ -334,12 +315,7 @@ fn the_deepest_expressions_evaluate() {
     let choice = format!("{}payload.a", "payload.b ? 0 : ".repeat(63));
     check(
         r#"{"a": 1, "b": false}"#,
-        &[
-            (&sum, &MAX_CHAIN.to_string()),
-            (&any, "false"),
-            (&nested, "true"),
-            (&choice, "1"),
-        ],
+        &[(&sum, &MAX_CHAIN.to_string()), (&any, "false"), (&nested, "true"), (&choice, "1")],
     );
 }
 
@@ -347,20 +323,11 @@ fn the_deepest_expressions_evaluate() {
 fn the_value_of_a_rule_is_what_it_compares() {
     for (text, expected) in [
         ("payload.temperature > 80.0", Some("payload.temperature")),
-        (
-            "has(payload.x) && payload.armed && payload.t > 80",
-            Some("payload.t"),
-        ),
-        (
-            "80 < payload.a.b[0] || payload.c > 1",
-            Some("payload.a.b[0]"),
-        ),
+        ("has(payload.x) && payload.armed && payload.t > 80", Some("payload.t")),
+        ("80 < payload.a.b[0] || payload.c > 1", Some("payload.a.b[0]")),
         ("payload.mode in ['a']", Some("payload.mode")),
         ("payload.name.startsWith('a')", Some("payload.name")),
-        (
-            "(payload.f * 9 / 5 + 32) > payload.limit",
-            Some("payload.f"),
-        ),
+        ("(payload.f * 9 / 5 + 32) > payload.limit", Some("payload.f")),
         ("payload.alarm", Some("payload.alarm")),
         ("device_id == 'a' && payload.alarm", Some("payload.alarm")),
         ("has(payload.x)", None),
@@ -370,42 +337,28 @@ fn the_value_of_a_rule_is_what_it_compares() {
         let path = program.primary_path().map(ToString::to_string);
         assert_eq!(path.as_deref(), expected, "{text}");
         let plan = fields.freeze();
-        let slot = program
-            .primary_slot()
-            .map(|slot| plan.paths()[slot.index()].to_string());
+        let slot = program.primary_slot().map(|slot| plan.paths()[slot.index()].to_string());
         assert_eq!(slot.as_deref(), expected, "{text}");
     }
 }
 
 #[test]
 fn a_condition_is_a_bool_or_a_field() {
-    for (text, ty) in [
-        ("payload.x > 1", Type::Bool),
-        ("payload.alarm", Type::Dyn),
-        ("payload.a ? payload.b : true", Type::Dyn),
-    ] {
+    for (text, ty) in
+        [("payload.x > 1", Type::Bool), ("payload.alarm", Type::Dyn), ("payload.a ? payload.b : true", Type::Dyn)]
+    {
         let program = Program::compile(text, Want::Bool, &mut Fields::new()).expect("a condition");
         assert_eq!(program.result_type(), ty, "{text}");
     }
     let (any, _) = compile("timestamp");
-    let inputs = Inputs {
-        device_id: "",
-        kind: "",
-        timestamp: 1,
-        slots: &[],
-    };
+    let inputs = Inputs { device_id: "", kind: "", timestamp: 1, slots: &[] };
     assert_eq!(any.eval_bool(&inputs), None);
 }
 
 #[test]
 fn slots_of_another_plan_are_no_data() {
     let (program, _) = compile("payload.a > 1 || has(payload.b)");
-    let inputs = Inputs {
-        device_id: "",
-        kind: "",
-        timestamp: 0,
-        slots: &[],
-    };
+    let inputs = Inputs { device_id: "", kind: "", timestamp: 0, slots: &[] };
     assert_eq!(program.eval_bool(&inputs), None);
 }
 

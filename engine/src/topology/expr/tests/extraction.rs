@@ -4,10 +4,7 @@ use super::super::{FieldPlan, Fields, Path, SlotId, Value};
 
 fn plan(paths: &[&str]) -> (FieldPlan, Vec<SlotId>) {
     let mut fields = Fields::new();
-    let slots = paths
-        .iter()
-        .map(|path| fields.add(&Path::parse(path).expect("a path")))
-        .collect();
+    let slots = paths.iter().map(|path| fields.add(&Path::parse(path).expect("a path"))).collect();
     (fields.freeze(), slots)
 }
 
@@ -67,29 +64,18 @@ fn a_field_and_what_is_inside_it_are_read_together() {
 fn the_last_of_two_equal_keys_counts() {
     check(
         r#"{"a": {"x": 1, "y": 2}, "b": 1, "a": {"y": 3}, "b": 2}"#,
-        &[
-            ("payload.a.x", None),
-            ("payload.a.y", Some("Int(3)")),
-            ("payload.b", Some("Int(2)")),
-        ],
+        &[("payload.a.x", None), ("payload.a.y", Some("Int(3)")), ("payload.b", Some("Int(2)"))],
     );
-    check(
-        r#"{"a": {"x": 1}, "a": 5}"#,
-        &[("payload.a.x", None), ("payload.a", Some("Int(5)"))],
-    );
+    check(r#"{"a": {"x": 1}, "a": 5}"#, &[("payload.a.x", None), ("payload.a", Some("Int(5)"))]);
 }
 
 #[test]
 fn plain_texts_are_borrowed() {
     let (plan, ids) = plan(&["payload.plain", "payload.escaped"]);
     let mut slots = plan.slots();
-    plan.extract(br#"{"plain": "abc", "escaped": "a\tb"}"#, &mut slots)
-        .expect("JSON");
+    plan.extract(br#"{"plain": "abc", "escaped": "a\tb"}"#, &mut slots).expect("JSON");
     use std::borrow::Cow::{Borrowed, Owned};
-    assert!(matches!(
-        slots.get(ids[0]),
-        Some(Value::Str(Borrowed("abc")))
-    ));
+    assert!(matches!(slots.get(ids[0]), Some(Value::Str(Borrowed("abc")))));
     assert!(matches!(slots.get(ids[1]), Some(Value::Str(Owned(text))) if text == "a\tb"));
 }
 
@@ -97,10 +83,7 @@ fn plain_texts_are_borrowed() {
 fn keys_match_with_and_without_escapes() {
     check(
         r#"{"\u0061\u00e9": 1, "b\"c": 2}"#,
-        &[
-            ("payload[\"aé\"]", Some("Int(1)")),
-            ("payload['b\"c']", Some("Int(2)")),
-        ],
+        &[("payload[\"aé\"]", Some("Int(1)")), ("payload['b\"c']", Some("Int(2)"))],
     );
 }
 
@@ -126,11 +109,7 @@ fn an_unreadable_message_leaves_no_data() {
 
 #[test]
 fn what_is_not_named_is_skipped_however_deep() {
-    let deep = format!(
-        "{{\"x\": {}{}, \"a\": 1}}",
-        "[".repeat(5000),
-        "]".repeat(5000)
-    );
+    let deep = format!("{{\"x\": {}{}, \"a\": 1}}", "[".repeat(5000), "]".repeat(5000));
     check(&deep, &[("payload.a", Some("Int(1)"))]);
 }
 
@@ -138,8 +117,7 @@ fn what_is_not_named_is_skipped_however_deep() {
 fn a_plan_of_no_fields_reads_nothing() {
     let plan = Fields::new().freeze();
     let mut slots = plan.slots();
-    plan.extract(b"not json", &mut slots)
-        .expect("not looked at");
+    plan.extract(b"not json", &mut slots).expect("not looked at");
     assert!(slots.as_slice().is_empty());
 }
 

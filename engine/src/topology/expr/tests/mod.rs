@@ -27,14 +27,8 @@ fn outcome(text: &str, payload: &str) -> String {
     let (program, fields) = compile(text);
     let plan = fields.freeze();
     let mut slots = plan.slots();
-    plan.extract(payload.as_bytes(), &mut slots)
-        .expect("the payload of the test is JSON");
-    let inputs = Inputs {
-        device_id: DEVICE,
-        kind: KIND,
-        timestamp: TIMESTAMP,
-        slots: slots.as_slice(),
-    };
+    plan.extract(payload.as_bytes(), &mut slots).expect("the payload of the test is JSON");
+    let inputs = Inputs { device_id: DEVICE, kind: KIND, timestamp: TIMESTAMP, slots: slots.as_slice() };
     match program.eval(&inputs) {
         Outcome::NoData => "no data".to_owned(),
         Outcome::Value(super::Value::Str(text)) => format!("{text:?}"),

@@ -14,16 +14,9 @@ fn grouped(expr: &Expr) -> String {
             let sign = if *op == UnaryOp::Not { '!' } else { '-' };
             format!("({sign} {})", grouped(operand))
         }
-        ExprKind::Cond {
-            condition,
-            then,
-            otherwise,
-        } => format!(
-            "({} ? {} : {})",
-            grouped(condition),
-            grouped(then),
-            grouped(otherwise)
-        ),
+        ExprKind::Cond { condition, then, otherwise } => {
+            format!("({} ? {} : {})", grouped(condition), grouped(then), grouped(otherwise))
+        }
         ExprKind::Select { operand, field } => format!("{}.{field}", grouped(operand)),
         ExprKind::Index { operand, index } => format!("{}[{}]", grouped(operand), grouped(index)),
         _ => expr.to_string(),
@@ -130,10 +123,7 @@ fn limits_hold_exactly() {
     let chained = |operators: usize| format!("a{}", " + a".repeat(operators));
     assert_eq!(code(&chained(MAX_CHAIN)), None);
     assert_eq!(code(&chained(MAX_CHAIN + 1)), Some(codes::TOO_DEEP));
-    assert_eq!(
-        code(&format!("a{}", ".b".repeat(2000))),
-        Some(codes::TOO_DEEP)
-    );
+    assert_eq!(code(&format!("a{}", ".b".repeat(2000))), Some(codes::TOO_DEEP));
 
     let long = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));
     assert_eq!(code(&long(MAX_TEXT)), None);

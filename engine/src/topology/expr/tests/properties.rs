@@ -6,18 +6,15 @@ use serde_json::Value as Json;
 
 use super::super::ast::{BinaryOp, Call, Expr, ExprKind, Literal, UnaryOp};
 use super::super::parse::parse;
-use super::super::{
-    Fields, Inputs, MAX_TEXT, Outcome, Path, Program, Segment, Template, TemplateScope, Value, Want,
-};
+use super::super::{Fields, Inputs, MAX_TEXT, Outcome, Path, Program, Segment, Template, TemplateScope, Value, Want};
 
 fn expr(kind: ExprKind) -> Expr {
     Expr { kind, span: 0..0 }
 }
 
 fn name() -> impl Strategy<Value = String> {
-    "[a-zA-Z_][a-zA-Z0-9_]{0,6}".prop_filter("reserved", |name| {
-        !matches!(name.as_str(), "true" | "false" | "null" | "in")
-    })
+    "[a-zA-Z_][a-zA-Z0-9_]{0,6}"
+        .prop_filter("reserved", |name| !matches!(name.as_str(), "true" | "false" | "null" | "in"))
 }
 
 fn literal() -> impl Strategy<Value = Literal> {
@@ -26,9 +23,7 @@ fn literal() -> impl Strategy<Value = Literal> {
         any::<bool>().prop_map(Literal::Bool),
         any::<i64>().prop_map(Literal::Int),
         any::<u64>().prop_map(Literal::Uint),
-        any::<f64>()
-            .prop_filter("finite", |value| value.is_finite())
-            .prop_map(Literal::Double),
+        any::<f64>().prop_filter("finite", |value| value.is_finite()).prop_map(Literal::Double),
         any::<String>().prop_map(Literal::Str),
         "[0-9]{1,3}(ms|s|m|h|d)".prop_map(Literal::Duration),
     ]
@@ -62,37 +57,17 @@ fn tree() -> impl Strategy<Value = Expr> {
     leaf.prop_recursive(6, 48, 4, |inner| {
         let boxed = || inner.clone().prop_map(Box::new);
         prop_oneof![
-            (binary_op(), boxed(), boxed()).prop_map(|(op, left, right)| expr(ExprKind::Binary {
-                op,
-                left,
-                right
-            })),
+            (binary_op(), boxed(), boxed()).prop_map(|(op, left, right)| expr(ExprKind::Binary { op, left, right })),
             (any::<bool>(), boxed()).prop_map(|(not, operand)| {
                 let op = if not { UnaryOp::Not } else { UnaryOp::Neg };
                 expr(ExprKind::Unary { op, operand })
             }),
-            (boxed(), name())
-                .prop_map(|(operand, field)| expr(ExprKind::Select { operand, field })),
-            (boxed(), boxed())
-                .prop_map(|(operand, index)| expr(ExprKind::Index { operand, index })),
-            (
-                proptest::option::of(boxed()),
-                name(),
-                vec(inner.clone(), 0..3)
-            )
-                .prop_map(|(target, name, args)| expr(ExprKind::Call(Call {
-                    target,
-                    name,
-                    name_span: 0..0,
-                    args,
-                }))),
-            (boxed(), boxed(), boxed()).prop_map(|(condition, then, otherwise)| {
-                expr(ExprKind::Cond {
-                    condition,
-                    then,
-                    otherwise,
-                })
-            }),
+            (boxed(), name()).prop_map(|(operand, field)| expr(ExprKind::Select { operand, field })),
+            (boxed(), boxed()).prop_map(|(operand, index)| expr(ExprKind::Index { operand, index })),
+            (proptest::option::of(boxed()), name(), vec(inner.clone(), 0..3))
+                .prop_map(|(target, name, args)| expr(ExprKind::Call(Call { target, name, name_span: 0..0, args }))),
+            (boxed(), boxed(), boxed())
+                .prop_map(|(condition, then, otherwise)| { expr(ExprKind::Cond { condition, then, otherwise }) }),
             vec(inner.clone(), 0..4).prop_map(|items| expr(ExprKind::List(items))),
         ]
     })
@@ -176,21 +151,12 @@ fn condition() -> impl Strategy<Value = String> {
     ])
     .prop_map(str::to_owned)
     .prop_recursive(4, 16, 2, |inner| {
-        (
-            inner.clone(),
-            proptest::sample::select(vec!["+", "-", "*", "/", "%"]),
-            inner,
-        )
-            .prop_map(|(left, op, right)| {
-                // `%` takes no doubles and constants may not fail, so both sides read the message.
-                format!("int(payload.a + {left}) {op} int(payload.b + {right})")
-            })
+        (inner.clone(), proptest::sample::select(vec!["+", "-", "*", "/", "%"]), inner).prop_map(|(left, op, right)| {
+            // `%` takes no doubles and constants may not fail, so both sides read the message.
+            format!("int(payload.a + {left}) {op} int(payload.b + {right})")
+        })
     });
-    let compared = (
-        number.clone(),
-        proptest::sample::select(vec!["<", "<=", ">", ">=", "==", "!="]),
-        number,
-    )
+    let compared = (number.clone(), proptest::sample::select(vec!["<", "<=", ">", ">=", "==", "!="]), number)
         .prop_map(|(left, op, right)| format!("payload.a + {left} {op} {right}"));
     let test = prop_oneof![
         compared,
@@ -235,14 +201,7 @@ fn json() -> impl Strategy<Value = Json> {
 }
 
 fn key() -> impl Strategy<Value = String> {
-    prop_oneof![
-        Just("a"),
-        Just("b"),
-        Just("c"),
-        Just("odd \"é\"\n"),
-        Just("")
-    ]
-    .prop_map(str::to_owned)
+    prop_oneof![Just("a"), Just("b"), Just("c"), Just("odd \"é\"\n"), Just("")].prop_map(str::to_owned)
 }
 
 fn path() -> impl Strategy<Value = Vec<Segment>> {
@@ -263,12 +222,10 @@ fn to_path(segments: &[Segment]) -> Path {
 
 /// What a reader that builds the whole document finds.
 fn look_up(json: &Json, segments: &[Segment]) -> Option<Value<'static>> {
-    let found = segments
-        .iter()
-        .try_fold(json, |json, segment| match segment {
-            Segment::Key(key) => json.as_object()?.get(&**key),
-            Segment::Index(index) => json.as_array()?.get(*index as usize),
-        })?;
+    let found = segments.iter().try_fold(json, |json, segment| match segment {
+        Segment::Key(key) => json.as_object()?.get(&**key),
+        Segment::Index(index) => json.as_array()?.get(*index as usize),
+    })?;
     Some(match found {
         Json::Null => Value::Null,
         Json::Bool(value) => Value::Bool(*value),
@@ -286,12 +243,7 @@ fn eval_all(program: &Program, fields: Fields, payload: &[u8]) -> Option<bool> {
     let plan = fields.freeze();
     let mut slots = plan.slots();
     let _ = plan.extract(payload, &mut slots);
-    let inputs = Inputs {
-        device_id: "d1",
-        kind: "data",
-        timestamp: 1_700_000_000,
-        slots: slots.as_slice(),
-    };
+    let inputs = Inputs { device_id: "d1", kind: "data", timestamp: 1_700_000_000, slots: slots.as_slice() };
     if let Outcome::Value(Value::Double(value)) = program.eval(&inputs) {
         assert!(value.is_finite());
     }

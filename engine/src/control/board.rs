@@ -1,0 +1,120 @@
+//! The alerts that are pending or firing now, followed from the alert log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::ports::AlertLog;
+use crate::runtime::{DeploymentView, TopologyState};
+
+/// How long to wait before following the log again after it broke off.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The last transition of every alert that is not resolved.
+#[derive(Clone, Default)]
+pub struct AlertBoard(Arc<Mutex<HashMap<String, Value>>>);
+
+#[derive(Deserialize)]
+struct Transition<'a> {
+    fingerprint: &'a str,
+    sequence: u64,
+    state: &'a str,
+}
+
+impl AlertBoard {
+    /// A board that follows the alert log of a topology for as long as the topology runs.
+    pub fn of(view: &DeploymentView) -> Self {
+        let board = AlertBoard::default();
+        actix::spawn(follow(board.clone(), view.clone()));
+        board
+    }
+
+    /// The alerts, the oldest first.
+    pub fn list(&self) -> Vec<Value> {
+        let mut alerts: Vec<Value> = self.lock().values().cloned().collect();
+        let at = |alert: &Value| alert.get("active_at").and_then(Value::as_u64).unwrap_or_default();
+        alerts.sort_by_key(at);
+        alerts
+    }
+
+    /// How many there are of each name and state.
+    pub fn counts(&self) -> BTreeMap<(String, String), usize> {
+        let mut counts = BTreeMap::new();
+        for alert in self.lock().values() {
+            let text = |key: &str| alert.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+            *counts.entry((text("alertname"), text("state"))).or_default() += 1;
+        }
+        counts
+    }
+
+    fn apply(&self, body: &[u8]) {
+        let (Ok(transition), Ok(alert)) =
+            (serde_json::from_slice::<Transition<'_>>(body), serde_json::from_slice(body))
+        else {
+            return;
+        };
+        let mut alerts = self.lock();
+        let known = alerts.get(transition.fingerprint).and_then(|a: &Value| a.get("sequence")).and_then(Value::as_u64);
+        if known.is_some_and(|known| known >= transition.sequence) {
+            return;
+        }
+        match transition.state {
+            "resolved" => alerts.remove(transition.fingerprint),
+            _ => alerts.insert(transition.fingerprint.to_owned(), alert),
+        };
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn follow(board: AlertBoard, view: DeploymentView) {
+    let mut after = None;
+    while !matches!(view.state(), TopologyState::Ended | TopologyState::Failed(_)) {
+        if let Some(log) = view.ports.alert_log() {
+            after = read(&board, &*log, after).await;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Reads on until the stream breaks off; where to go on from.
+async fn read(board: &AlertBoard, log: &dyn AlertLog, after: Option<String>) -> Option<String> {
+    let mut after = after;
+    let from = after.clone().unwrap_or_else(|| crate::ports::FROM_THE_BEGINNING.to_owned());
+    match log.follow(Some(&from)).await {
+        Ok(mut stream) => {
+            while let Some(Ok(entry)) = stream.next().await {
+                board.apply(&entry.body);
+                after = Some(entry.cursor);
+            }
+        }
+        Err(error) => tracing::debug!(code = "alert_log", %error, "cannot follow the alert log yet"),
+    }
+    after
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_shows_what_is_not_resolved_and_ignores_repetitions() {
+        let board = AlertBoard::default();
+        let apply = |sequence: u64, state: &str| {
+            let body = format!(r#"{{"fingerprint":"f","alertname":"Hot","sequence":{sequence},"state":"{state}"}}"#);
+            board.apply(body.as_bytes());
+        };
+        apply(1, "pending");
+        apply(2, "firing");
+        apply(1, "pending");
+        assert_eq!(board.counts().into_iter().collect::<Vec<_>>(), [(("Hot".into(), "firing".into()), 1)]);
+        apply(3, "resolved");
+        assert!(board.list().is_empty());
+    }
+}

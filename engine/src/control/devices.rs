@@ -1,0 +1,161 @@
+//! Devices: who is online, their state and history, and commands for them.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, web};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use ulid::Ulid;
+
+use crate::device_id::DeviceId;
+use crate::keyed::Presence;
+use crate::ports::{Command, DeviceStore};
+use crate::record::EventId;
+use crate::topology::HumanDuration;
+
+use super::{ApiError, ControlState};
+
+/// The most messages of history in one answer.
+const MAX_HISTORY: usize = 10_000;
+/// How many messages are given when the caller does not say.
+const DEFAULT_HISTORY: usize = 100;
+
+/// The ids of the devices that are online.
+pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
+    let mut devices: Vec<DeviceId> = Vec::new();
+    for running in state.all() {
+        devices.extend(running.view.directory.online().into_iter().map(|(device, _)| device));
+    }
+    HttpResponse::Ok().json(devices)
+}
+
+/// The devices that are online, and since when.
+pub(super) async fn list_long(state: web::Data<ControlState>) -> HttpResponse {
+    let mut devices = Vec::new();
+    for running in state.all() {
+        let online = running.view.directory.online().into_iter();
+        devices.extend(
+            online.map(|(device, presence)| json!({ "device_id": device, "online": true, "since": presence.since })),
+        );
+    }
+    HttpResponse::Ok().json(devices)
+}
+
+/// Which part of a device's history is wanted.
+#[derive(Deserialize)]
+pub(super) struct HistoryQuery {
+    /// From this second on.
+    from: Option<u64>,
+    /// Up to this second.
+    to: Option<u64>,
+    /// The newest so many.
+    limit: Option<usize>,
+}
+
+/// A device's presence, last state and history.
+pub(super) async fn show(
+    state: web::Data<ControlState>,
+    device: web::Path<String>,
+    query: web::Query<HistoryQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let device = parse(&device)?;
+    let limit = query.limit.unwrap_or(DEFAULT_HISTORY);
+    if limit > MAX_HISTORY {
+        return Err(ApiError::bad_request(format!(
+            "limit is {limit}; at most {MAX_HISTORY} messages are given at once"
+        )));
+    }
+    let (from, to) = (query.from.unwrap_or(0), query.to.unwrap_or(u64::MAX));
+    if from > to {
+        return Err(ApiError::bad_request(format!("from ({from}) is later than to ({to})")));
+    }
+    let presence = presence(&state, &device);
+    let (mut last, mut history) = (None, Vec::new());
+    for running in state.all() {
+        if let Some(store) = running.view.ports.device_store() {
+            let unavailable = |error: crate::ports::PortError| ApiError::unavailable(error.to_string());
+            last = last.or(store.last_state(&device).await.map_err(unavailable)?);
+            history.extend(store.history(&device, from, to, limit).await.map_err(unavailable)?);
+        }
+    }
+    if presence.is_none() && last.is_none() && history.is_empty() {
+        return Err(unknown(&device));
+    }
+    let message = |bytes: &bytes::Bytes| serde_json::from_slice::<Box<RawValue>>(bytes).ok();
+    let state = last.map(|last| json!({ "timestamp": last.timestamp, "payload": message(&last.payload) }));
+    Ok(HttpResponse::Ok().json(json!({
+        "device_id": device,
+        "online": presence.is_some_and(|p| p.online),
+        "since": presence.map(|p| p.since),
+        "state": state,
+        "history": history.iter().filter_map(message).collect::<Vec<_>>(),
+    })))
+}
+
+/// How a command is to be sent.
+#[derive(Deserialize)]
+pub(super) struct CommandQuery {
+    /// How long it may wait for a device that is offline, such as `30s`.
+    ttl: Option<String>,
+}
+
+/// Accepts a command: 202 once it is durable.
+pub(super) async fn command(
+    state: web::Data<ControlState>,
+    device: web::Path<String>,
+    query: web::Query<CommandQuery>,
+    body: web::Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let device = parse(&device)?;
+    if let Err(error) = serde_json::from_slice::<Value>(&body) {
+        return Err(ApiError::bad_request(format!("the body is not JSON: {error}")));
+    }
+    let ttl = query.ttl.as_deref().map(parse_ttl).transpose()?;
+    let log = state.all().into_iter().find_map(|running| running.view.ports.command_log());
+    let log = log.ok_or_else(|| ApiError::not_offered("no topology here takes commands"))?;
+    let online = match presence(&state, &device) {
+        Some(presence) => presence.online,
+        None if is_stored(&state, &device).await? => false,
+        None => return Err(unknown(&device)),
+    };
+    if !online && ttl.is_none() {
+        let detail = format!("device {device} is offline; give the command a time to wait, such as ?ttl=10m");
+        return Err(ApiError::conflict(detail));
+    }
+    let accepted_at = state.clock.now();
+    let id = EventId(Ulid::from_parts(accepted_at.as_millis(), Ulid::generate().random()));
+    let command = Command { id, device, body: body.clone(), accepted_at, ttl };
+    log.append(command).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+    Ok(HttpResponse::Accepted().json(json!({ "command_id": id })))
+}
+
+fn parse(device: &str) -> Result<DeviceId, ApiError> {
+    device.parse().map_err(|error: crate::device_id::DeviceIdError| ApiError::bad_request(error.to_string()))
+}
+
+fn parse_ttl(text: &str) -> Result<Duration, ApiError> {
+    let ttl: HumanDuration = text.parse().map_err(|error| ApiError::bad_request(format!("ttl: {error}")))?;
+    Ok(ttl.get())
+}
+
+fn unknown(device: &DeviceId) -> ApiError {
+    ApiError::not_found(format!("device {device} is not known"))
+}
+
+fn presence(state: &ControlState, device: &DeviceId) -> Option<Presence> {
+    state.all().iter().find_map(|running| running.view.directory.get(device))
+}
+
+async fn is_stored(state: &ControlState, device: &DeviceId) -> Result<bool, ApiError> {
+    for running in state.all() {
+        let store: Option<std::sync::Arc<dyn DeviceStore>> = running.view.ports.device_store();
+        if let Some(store) = store {
+            let last = store.last_state(device).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+            if last.is_some() {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,107 @@
+//! The HTTP API.
+//!
+//! It sees running topologies through their [`DeploymentView`]s and the ports that their stages offer, and knows no
+//! connector. Errors are RFC 9457 problem documents that list every problem.
+
+mod alerts;
+mod board;
+mod devices;
+mod health;
+mod metrics;
+mod problem;
+mod topologies;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use actix_web::dev::Server;
+use actix_web::{App, HttpServer, web};
+
+use crate::clock::Clock;
+use crate::runtime::DeploymentView;
+
+pub use board::AlertBoard;
+pub use metrics::{MetricsPage, install_metrics};
+pub use problem::ApiError;
+
+/// The largest body of a command.
+const MAX_BODY: usize = 256 << 10;
+
+/// What the API answers from.
+#[derive(Clone)]
+pub struct ControlState {
+    deployments: Arc<Mutex<BTreeMap<Arc<str>, Running>>>,
+    metrics: MetricsPage,
+    clock: Clock,
+}
+
+/// A topology that the API speaks for.
+#[derive(Clone)]
+struct Running {
+    view: DeploymentView,
+    board: AlertBoard,
+}
+
+impl ControlState {
+    /// No topologies yet.
+    pub fn new(metrics: MetricsPage, clock: Clock) -> Self {
+        ControlState { deployments: Arc::default(), metrics, clock }
+    }
+
+    /// The API speaks for this topology from now on.
+    pub fn add(&self, view: DeploymentView) {
+        let board = AlertBoard::of(&view);
+        self.lock().insert(view.name.clone(), Running { view, board });
+    }
+
+    /// The API no longer speaks for this topology.
+    pub fn remove(&self, name: &str) {
+        self.lock().remove(name);
+    }
+
+    fn all(&self) -> Vec<Running> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn get(&self, name: &str) -> Option<Running> {
+        self.lock().get(name).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Running>> {
+        self.deployments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Serves the API until the server is stopped. Gives the address, which the system chooses where the port is 0.
+pub fn serve(listen: SocketAddr, state: ControlState) -> std::io::Result<(SocketAddr, Server)> {
+    let listener = TcpListener::bind(listen)?;
+    let address = listener.local_addr()?;
+    let server = HttpServer::new(move || App::new().configure(|config| routes(config, &state)))
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(2)
+        .listen(listener)?
+        .run();
+    Ok((address, server))
+}
+
+fn routes(config: &mut web::ServiceConfig, state: &ControlState) {
+    config
+        .app_data(web::Data::new(state.clone()))
+        .app_data(web::PayloadConfig::new(MAX_BODY))
+        .app_data(web::PathConfig::default().error_handler(|error, _| ApiError::bad_request(error.to_string()).into()))
+        .app_data(web::QueryConfig::default().error_handler(|error, _| ApiError::bad_request(error.to_string()).into()))
+        .route("/livez", web::get().to(health::livez))
+        .route("/readyz", web::get().to(health::readyz))
+        .route("/metrics", web::get().to(metrics::page))
+        .route("/devices", web::get().to(devices::list))
+        .route("/devices/{device_id}/command", web::post().to(devices::command))
+        .route("/api/v1/devices", web::get().to(devices::list_long))
+        .route("/api/v1/devices/{device_id}", web::get().to(devices::show))
+        .route("/api/v1/topologies", web::get().to(topologies::list))
+        .route("/api/v1/topologies/{name}/status", web::get().to(topologies::status))
+        .route("/api/v1/alerts", web::get().to(alerts::list))
+        .route("/api/v1/alerts/stream", web::get().to(alerts::stream))
+        .default_service(web::to(|| async { Err::<&str, _>(ApiError::not_found("there is nothing at this path")) }));
+}

@@ -1,0 +1,58 @@
+//! Errors as RFC 9457 problem documents.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, ResponseError};
+use serde_json::json;
+
+/// An error that a caller of the API sees.
+#[derive(Debug, thiserror::Error)]
+#[error("{title}: {detail}")]
+pub struct ApiError {
+    status: StatusCode,
+    title: &'static str,
+    detail: String,
+}
+
+impl ApiError {
+    /// 400: the request is at fault.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::BAD_REQUEST, title: "bad request", detail: detail.into() }
+    }
+
+    /// 404: there is no such thing.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::NOT_FOUND, title: "not found", detail: detail.into() }
+    }
+
+    /// 409: not in the present state.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::CONFLICT, title: "conflict", detail: detail.into() }
+    }
+
+    /// 501: no stage of the topologies offers this.
+    pub fn not_offered(detail: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::NOT_IMPLEMENTED, title: "not offered", detail: detail.into() }
+    }
+
+    /// 503: what is needed to answer is not there now.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::SERVICE_UNAVAILABLE, title: "unavailable", detail: detail.into() }
+    }
+}
+
+impl ResponseError for ApiError {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let body = json!({
+            "type": "about:blank",
+            "title": self.title,
+            "status": self.status.as_u16(),
+            "detail": self.detail,
+            "errors": [{ "detail": self.detail }],
+        });
+        HttpResponse::build(self.status).content_type("application/problem+json").body(body.to_string())
+    }
+}

@@ -1,0 +1,87 @@
+//! `telemill alerts`
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use super::client::Client;
+use super::{DONE, Output};
+
+/// Alerts: those that are active, and transitions as they happen.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  telemill alerts list\n  telemill alerts tail\n  telemill alerts tail -o json | jq .state"
+)]
+pub struct Alerts {
+    #[command(subcommand)]
+    verb: AlertsVerb,
+    /// How results are printed.
+    #[arg(short, long, value_enum, default_value_t, global = true)]
+    output: Output,
+    #[command(flatten)]
+    client: Client,
+}
+
+#[derive(Subcommand)]
+enum AlertsVerb {
+    /// The alerts that are pending or firing.
+    List,
+    /// Every transition from now on, until interrupted. Goes on where it was after a lost connection.
+    Tail,
+}
+
+impl Alerts {
+    /// Exit 0 when the instance answered, 1 when not.
+    pub fn run(self) -> anyhow::Result<u8> {
+        match self.verb {
+            AlertsVerb::List => {
+                let alerts = self.client.get("/api/v1/alerts")?;
+                match self.output {
+                    Output::Json => println!("{alerts}"),
+                    Output::Text => {
+                        alerts.as_array().into_iter().flatten().for_each(|alert| println!("{}", line(alert)))
+                    }
+                }
+            }
+            AlertsVerb::Tail => self.tail()?,
+        }
+        Ok(DONE)
+    }
+
+    fn tail(&self) -> anyhow::Result<()> {
+        let mut last: Option<String> = None;
+        let mut stream = self.client.events("/api/v1/alerts/stream", None)?;
+        loop {
+            for line in BufReader::new(stream).lines() {
+                let Ok(line) = line else { break };
+                if let Some(id) = line.strip_prefix("id: ") {
+                    last = Some(id.to_owned());
+                } else if let Some(data) = line.strip_prefix("data: ") {
+                    self.print(data);
+                }
+            }
+            eprintln!("the stream ended; connecting again");
+            stream = loop {
+                std::thread::sleep(Duration::from_secs(1));
+                if let Ok(stream) = self.client.events("/api/v1/alerts/stream", last.as_deref()) {
+                    break stream;
+                }
+            };
+        }
+    }
+
+    fn print(&self, data: &str) {
+        match (self.output, serde_json::from_str::<Value>(data)) {
+            (Output::Text, Ok(alert)) => println!("{}", self::line(&alert)),
+            _ => println!("{data}"),
+        }
+    }
+}
+
+fn line(alert: &Value) -> String {
+    let text = |key: &str| alert[key].as_str().unwrap_or_default();
+    let summary = alert["annotations"]["summary"].as_str().unwrap_or_default();
+    format!("{:<8} {} {} {summary}", text("state"), text("alertname"), text("device_id")).trim_end().to_owned()
+}

@@ -1,0 +1,39 @@
+//! `telemill command`
+
+use clap::Args;
+
+use super::client::Client;
+use super::{DONE, Output};
+
+/// Send a command to a device.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  telemill command d1 '{\"command\":\"start\"}'\n  telemill command d1 '{\"command\":\"update\"}' --ttl 10m"
+)]
+pub struct Command {
+    /// The device.
+    device: String,
+    /// The command, as JSON.
+    body: String,
+    /// How long it may wait for a device that is offline.
+    #[arg(long)]
+    ttl: Option<String>,
+    /// How results are printed.
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Output,
+    #[command(flatten)]
+    client: Client,
+}
+
+impl Command {
+    /// Exit 0 when the command is accepted, 1 when not.
+    pub fn run(self) -> anyhow::Result<u8> {
+        let ttl = self.ttl.map(|ttl| format!("?ttl={ttl}")).unwrap_or_default();
+        let answer = self.client.post(&format!("/devices/{}/command{ttl}", self.device), &self.body)?;
+        match self.output {
+            Output::Json => println!("{answer}"),
+            Output::Text => println!("accepted as {}", answer["command_id"].as_str().unwrap_or_default()),
+        }
+        Ok(DONE)
+    }
+}

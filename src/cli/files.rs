@@ -1,0 +1,80 @@
+//! Topology files on the command line.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use telemill_engine::registry::Registry;
+use telemill_engine::topology::document::Style;
+use telemill_engine::topology::{Diagnostics, Document, Plan, Problems, Source, check};
+
+use super::Output;
+
+/// A topology file that was read and checked.
+pub enum Checked {
+    /// It is good.
+    Plan(Box<Plan>),
+    /// It is not.
+    Problems(Diagnostics),
+}
+
+/// Every kind that this build knows.
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    telemill_actors::register_all(&mut registry);
+    registry
+}
+
+/// Reads and checks a file; `-` is standard input.
+pub fn check_file(path: &Path, registry: &Registry) -> anyhow::Result<Checked> {
+    let (name, text) = match path.to_str() {
+        Some("-") => {
+            ("<stdin>".to_owned(), std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?)
+        }
+        _ => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            (path.display().to_string(), text)
+        }
+    };
+    let source = Source::new(name, text);
+    let mut problems = Problems::new();
+    let env = |name: &str| std::env::var(name).ok();
+    let Some(document) = Document::parse(&source, &env, &mut problems) else {
+        return Ok(Checked::Problems(Diagnostics::new(source, problems)));
+    };
+    let plan = check(&document, registry, &mut problems);
+    Ok(match plan.filter(|_| problems.is_empty()) {
+        Some(plan) => Checked::Plan(Box::new(plan)),
+        None => Checked::Problems(document.diagnostics(problems)),
+    })
+}
+
+/// Reads and checks files. The plans of all, or none once every problem was printed.
+pub fn plans(files: &[PathBuf], registry: &Registry, output: Output) -> anyhow::Result<Option<Vec<Plan>>> {
+    let mut plans = Vec::new();
+    let mut good = true;
+    for file in files {
+        match check_file(file, registry)? {
+            Checked::Plan(plan) => plans.push(*plan),
+            Checked::Problems(diagnostics) => {
+                good = false;
+                print_problems(&diagnostics, output);
+            }
+        }
+    }
+    Ok(good.then_some(plans))
+}
+
+/// Prints problems: to standard error for people, to standard output as JSON.
+pub fn print_problems(diagnostics: &Diagnostics, output: Output) {
+    match output {
+        Output::Json => println!("{}", diagnostics.to_json()),
+        Output::Text => {
+            let style = match std::io::stderr().is_terminal() {
+                true => Style::TERMINAL,
+                false => Style::PLAIN,
+            };
+            eprint!("{}", diagnostics.render(style));
+        }
+    }
+}

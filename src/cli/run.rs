@@ -1,0 +1,170 @@
+//! `telemill run`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use telemill_engine::checkpoint::Owner;
+use telemill_engine::clock::Clock;
+use telemill_engine::control::{ControlState, install_metrics, serve};
+use telemill_engine::runtime::{Deployment, Ended, Environment, Placement, TopologyState, begin};
+use telemill_engine::topology::Plan;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{BAD_INPUT, DONE, FAILED, Output, files};
+
+/// Run topologies until told to stop.
+///
+/// SIGTERM and Ctrl-C drain: sources stop, what is in flight is finished, checkpoints and offsets are written. A second
+/// signal stops at once. Exit 0 when everything was drained, 1 when a topology failed or the deadline passed.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  telemill run topologies/iot-ingestion.yaml\n  telemill run a.yaml b.yaml --listen 127.0.0.1:7500"
+)]
+pub struct Run {
+    /// Topology files.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Where the HTTP API listens. Only loopback addresses: it has no authentication yet.
+    #[arg(long, env = "TELEMILL_LISTEN", default_value = "127.0.0.1:7400")]
+    listen: SocketAddr,
+    /// Where stages keep files of their own.
+    #[arg(long, env = "TELEMILL_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+}
+
+impl Run {
+    /// Runs until a signal, the end of all sources, or a failure.
+    pub fn run(self) -> anyhow::Result<u8> {
+        if !self.listen.ip().is_loopback() {
+            bail!(
+                "--listen {} is not a loopback address; the API has no authentication yet, put a proxy in front",
+                self.listen
+            );
+        }
+        let Some(plans) = files::plans(&self.files, &files::registry(), Output::Text)? else { return Ok(BAD_INPUT) };
+        crate::logging::init();
+        actix::System::new().block_on(self.serve(plans))
+    }
+
+    async fn serve(&self, plans: Vec<Plan>) -> anyhow::Result<u8> {
+        let clock = Clock::system();
+        let metrics = install_metrics().context("cannot set up metrics")?;
+        let state = ControlState::new(metrics, clock.clone());
+        let (address, server) =
+            serve(self.listen, state.clone()).with_context(|| format!("cannot listen on {}", self.listen))?;
+        let control = server.handle();
+        actix::spawn(server);
+        tracing::info!(code = "listening", %address, "the HTTP API listens");
+        let mut stop = Stop::new()?;
+        let mut deployments = Vec::new();
+        for plan in plans {
+            let name = plan.name.clone();
+            let environment = Environment {
+                clock: clock.clone(),
+                placement: Placement::one_per_core(),
+                owner: owner(),
+                data_dir: self.data_dir.join(&*name),
+            };
+            let begun = tokio::select! {
+                begun = begin(plan, environment) => begun,
+                () = stop.wait() => break,
+            };
+            match begun {
+                Ok(deployment) => {
+                    state.add(deployment.view());
+                    tracing::info!(code = "deploying", topology = %name, "the topology starts");
+                    deployments.push(deployment);
+                }
+                Err(error) => {
+                    tracing::error!(code = "deploy_failed", topology = %name, %error, "the topology cannot start");
+                    drain(deployments, &state).await;
+                    control.stop(true).await;
+                    return Ok(FAILED);
+                }
+            }
+        }
+        let failed = tokio::select! {
+            failed = first_end(&deployments) => failed,
+            () = stop.wait() => false,
+        };
+        tracing::info!(code = "draining", "sources stop; what is in flight is finished");
+        let drained = tokio::select! {
+            drained = drain(deployments, &state) => drained,
+            () = stop.wait() => {
+                tracing::warn!(code = "stopped_at_once", "second signal: stopping at once; what is not acknowledged is read again");
+                false
+            }
+        };
+        control.stop(false).await;
+        Ok(if failed || !drained { FAILED } else { DONE })
+    }
+}
+
+/// Waits until a topology has failed (true) or all have come to their end (false).
+async fn first_end(deployments: &[Deployment]) -> bool {
+    let mut ends: Vec<_> = deployments.iter().map(|d| Box::pin(announce(d))).collect();
+    while !ends.is_empty() {
+        let (state, _, rest) = futures_util::future::select_all(ends).await;
+        if matches!(state, TopologyState::Failed(_)) {
+            return true;
+        }
+        ends = rest;
+    }
+    false
+}
+
+async fn announce(deployment: &Deployment) -> TopologyState {
+    if deployment.started().await.is_ok() {
+        tracing::info!(code = "running", topology = %deployment.view().name, "every stage runs");
+    }
+    deployment.ended().await
+}
+
+/// Drains all; whether all of them came to their end in time and none had failed.
+async fn drain(deployments: Vec<Deployment>, state: &ControlState) -> bool {
+    let drains = deployments.into_iter().map(|deployment| async {
+        let name = deployment.view().name;
+        let threads = deployment.threads();
+        let ended = deployment.drain().await;
+        match &ended {
+            Ended::Drained => tracing::info!(code = "drained", topology = %name, "everything received is resolved"),
+            Ended::DeadlinePassed => {
+                tracing::error!(code = "drain_deadline", topology = %name, "the deadline passed; what is not acknowledged is read again");
+            }
+            Ended::Failed(why) => tracing::error!(code = "failed", topology = %name, why, "the topology had failed"),
+        }
+        state.remove(&name);
+        if let Ok(threads) = std::sync::Arc::try_unwrap(threads) {
+            threads.shut_down();
+        }
+        ended == Ended::Drained
+    });
+    futures_util::future::join_all(drains).await.into_iter().all(|drained| drained)
+}
+
+fn owner() -> Owner {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    Owner { instance: ulid::Ulid::generate(), host, pid: std::process::id() }
+}
+
+/// The signals that stop the process.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> anyhow::Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Stop { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
