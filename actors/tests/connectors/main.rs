@@ -1,0 +1,3 @@
+//! The connectors against real brokers and stores, one module a component.
+
+mod kafka_topics;
