@@ -1,10 +1,19 @@
 //! Telemill's components: one folder each, all registered in one list.
 
+pub mod kafka;
+pub mod mqtt;
+pub mod mqtt_commands;
+pub mod mqtt_ingress;
+pub mod redis;
+pub mod redis_state;
+pub mod redis_writer;
+
 use telemill_engine::registry::Registry;
 
-pub mod kafka;
-
-/// Adds every kind of component and connection.
+/// Every kind of component and connection there is: the only list.
 pub fn register_all(registry: &mut Registry) {
     registry.connection::<kafka::connection::KafkaConnection>();
+    registry.connection::<redis::RedisConnection>();
+    registry.store::<redis_state::RedisState>();
+    registry.sink::<redis_writer::RedisWriter>();
 }

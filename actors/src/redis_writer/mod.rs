@@ -1,0 +1,208 @@
+//! The sink that keeps each device's last state and history in Redis, and notifies of each record.
+//!
+//! What is written, key by key, is fixed in `docs/formats.md`, "Redis". A batch is one script: it checks the guard of
+//! its partition, applies what the guard does not have, and moves the guard, all or nothing. So a batch that is
+//! submitted again, in part or whole, after whatever failure, has one effect; one that would leave a gap is refused; and
+//! an owner that was superseded writes nothing.
+//!
+//! Which records are written: every one but marks, commands, dead letters, and keep-alives whose payload says nothing
+//! (`null`). Those only move the guard.
+//!
+//! Several batches are in flight on one connection, and the server runs them in the order of sending. When one fails,
+//! those behind it are refused by the guard, and further ones by the sink itself until all in flight have been answered.
+//!
+//! Records without a position (they come from no log) are written without a guard, one batch at a time: in order, and
+//! at least once.
+
+mod answer;
+mod arguments;
+mod devices;
+mod flight;
+
+use std::sync::{Arc, LazyLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::future::{BoxFuture, ready};
+use futures_util::poll;
+use redis::Script;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telemill_engine::batch::Batch;
+use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::position::{Cursor, Epoch, Partition};
+use telemill_engine::sink::{Completion, Sink, Submitted};
+use telemill_engine::stage::{BuildError, Component, StageError};
+use telemill_engine::topology::HumanDuration;
+
+use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
+use arguments::Arguments;
+use devices::Devices;
+use flight::Flight;
+
+static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
+static RESUME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("resume.lua")));
+static SCRIPTS: [&LazyLock<Script>; 2] = [&APPLY, &RESUME];
+
+/// Keeps each device's last state and history in Redis, and publishes each record to the device's channel.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedisWriterSpec {
+    /// The `redis` connection to write to.
+    pub connection: String,
+    /// How far back a device's history reaches, in whole seconds; also how long it stays once the device falls silent.
+    #[serde(default = "default_history")]
+    pub history: HumanDuration,
+    /// How many batches may be on their way at once, 1 to 32.
+    #[serde(default = "default_window")]
+    pub window: usize,
+}
+
+fn default_history() -> HumanDuration {
+    Duration::from_secs(5 * 3600).into()
+}
+
+fn default_window() -> usize {
+    4
+}
+
+/// [`RedisWriterSpec`], proven.
+#[derive(Debug)]
+pub struct RedisWriterConfig {
+    connection: Arc<RedisConnection>,
+    history_secs: u64,
+    window: usize,
+}
+
+/// See the module.
+pub struct RedisWriter {
+    link: Arc<Link>,
+    topology: Arc<str>,
+    stage: Arc<str>,
+    epoch: Epoch,
+    history_secs: u64,
+    window: usize,
+    arguments: Arguments,
+    flight: Flight,
+}
+
+impl Component for RedisWriter {
+    const KIND: &'static str = "redis_writer";
+    type Spec = RedisWriterSpec;
+    type Checked = RedisWriterConfig;
+
+    fn check(spec: RedisWriterSpec, cx: &mut CheckContext<'_>) -> Option<RedisWriterConfig> {
+        const WINDOW: std::ops::RangeInclusive<usize> = 1..=32;
+        let history = Duration::from(spec.history);
+        let whole = history.subsec_nanos() == 0 && !history.is_zero();
+        if !whole {
+            let hint = "timestamps in the history are whole seconds; write a duration such as 5h";
+            cx.problem("history", "redis_writer::bad_history", "history is to be one or more whole seconds", hint);
+        }
+        let fits = WINDOW.contains(&spec.window);
+        if !fits {
+            let message = format!("window is {}, and is to be from 1 to 32", spec.window);
+            cx.problem("window", "redis_writer::bad_window", message, "4 keeps one connection busy");
+        }
+        let connection = cx.connection::<RedisConnection>("connection", &spec.connection)?;
+        (whole && fits).then(|| RedisWriterConfig { connection, history_secs: history.as_secs(), window: spec.window })
+    }
+
+    async fn build(checked: &RedisWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {
+        let link = Arc::new(Link::new(checked.connection.clone(), &SCRIPTS));
+        link.get().await?;
+        // Reads have a connection of their own: one must not wait behind a batch.
+        let reads = Link::new(checked.connection.clone(), no_scripts());
+        cx.ports.offer_device_store(Arc::new(Devices::new(reads)));
+        Ok(RedisWriter {
+            link,
+            topology: cx.topology.clone(),
+            stage: cx.stage.clone(),
+            epoch: cx.epoch,
+            history_secs: checked.history_secs,
+            window: checked.window,
+            arguments: Arguments::default(),
+            flight: Flight::default(),
+        })
+    }
+}
+
+impl Sink for RedisWriter {
+    fn window(&self) -> usize {
+        self.window
+    }
+
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        if batch.is_empty() {
+            return answered(Submitted::Delivered);
+        }
+        let Some(turn) = self.flight.enter() else {
+            return answered(flight::out_of_turn());
+        };
+        let live = match self.link.get().await {
+            Ok(live) => live,
+            Err(failure) => return answered_in(turn, failure.into()),
+        };
+        let mut answer = self.send(live, batch.clone());
+        // The first poll hands the command to the connection: here, so that the order of sending is that of submission.
+        let first = match poll!(&mut answer) {
+            // Without a guard nothing but its own end keeps the next one from overtaking it.
+            Poll::Pending if !is_guarded(&batch) => Poll::Ready(answer.as_mut().await),
+            polled => polled,
+        };
+        match first {
+            Poll::Ready(submitted) => answered_in(turn, submitted),
+            Poll::Pending => Box::pin(async move { turn.end(answer.await) }),
+        }
+    }
+
+    async fn resume(&mut self, partition: Partition) -> Result<Option<Cursor>, StageError> {
+        let guard = guard_key(&self.topology, &self.stage, partition);
+        let epoch = self.epoch.to_string();
+        let value = self.link.run(&RESUME, &[&guard], &[epoch.as_bytes()]).await.map_err(|failure| {
+            let wrong_type = failure.kind == FailureKind::WrongType;
+            if wrong_type { StageError::Fatal(answer::guard_is_no_hash(&guard)) } else { failure.into() }
+        })?;
+        answer::cursor(value, &guard, self.epoch).map(Some).map_err(StageError::Fatal)
+    }
+}
+
+impl RedisWriter {
+    /// What becomes of a batch on this connection. Nothing is sent before the first poll.
+    fn send(&mut self, mut live: Live, batch: Arc<Batch>) -> BoxFuture<'static, Submitted> {
+        let guard = is_guarded(&batch).then(|| guard_key(&self.topology, &self.stage, batch.partition));
+        let command = self.arguments.command(&APPLY, &batch, guard.as_deref(), self.epoch, self.history_secs);
+        let link = self.link.clone();
+        let epoch = self.epoch;
+        Box::pin(async move {
+            let sent = live.connection.send_packed_command(&command).await;
+            let failure = match link.judge(&live, sent) {
+                Ok(value) => return answer::submitted(value, &batch, guard.as_deref(), epoch),
+                Err(failure) => failure,
+            };
+            match failure.kind {
+                FailureKind::WrongType => Submitted::Fatal(answer::guard_is_no_hash(guard.as_deref().unwrap_or(""))),
+                // It was not executed: once the script is there the batch is submitted again, in its turn.
+                FailureKind::NoScript => link.load(&APPLY).await.err().unwrap_or(failure).into(),
+                _ => failure.into(),
+            }
+        })
+    }
+}
+
+fn answered(submitted: Submitted) -> Completion {
+    Box::pin(ready(submitted))
+}
+
+/// An answer that is known, and still counts as in flight until it was taken.
+fn answered_in(turn: flight::Turn, submitted: Submitted) -> Completion {
+    Box::pin(async move { turn.end(submitted) })
+}
+
+fn is_guarded(batch: &Batch) -> bool {
+    batch.records.iter().any(|record| record.position.is_some())
+}
+
+fn guard_key(topology: &str, stage: &str, partition: Partition) -> String {
+    format!("telemill:offset:{topology}:{stage}:{partition}")
+}
