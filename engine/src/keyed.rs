@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use crate::clock::{LogTime, Timestamp};
 use crate::device_id::DeviceId;
-use crate::position::Cursor;
+use crate::position::{Cursor, Position};
 use crate::record::Record;
 use crate::stage::{Outlet, StageError};
 
@@ -36,6 +36,9 @@ pub struct Now<'a> {
     pub wall: Timestamp,
     /// How far the shard has come in its topics, this input included.
     pub cursor: &'a Cursor,
+    /// Where it happens: the position of the record; for a timer, that of the last mark passed, or of the last record
+    /// where the source has no marks.
+    pub cause: Position,
 }
 
 /// What is shown of a device's connection without asking its shard.

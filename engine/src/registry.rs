@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
@@ -46,6 +47,19 @@ pub struct Description {
     pub companions: Vec<Companion>,
     /// The outlet that is its journal, if it has one.
     pub journal: Option<Outlet>,
+    /// What bounds the sessions of the shards it lives in, where it says so. At most one stage of a shard does.
+    pub sessions: Option<SessionLimits>,
+}
+
+/// What bounds the sessions of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// A device that was not heard of for this long leaves memory, once no stage of the shard waits for anything.
+    pub passivate_after: Duration,
+    /// The most sessions to keep in memory.
+    pub max_sessions: usize,
+    /// A device that was not heard of for this long is forgotten for good. None: never.
+    pub forget_after: Option<Duration>,
 }
 
 /// A stage's part in carrying time through the log (`docs/formats.md`, "Time").
