@@ -1,5 +1,6 @@
 //! Telemill's components: one folder each, all registered in one list.
 
+pub mod device_session;
 pub mod kafka;
 pub mod mqtt;
 pub mod mqtt_commands;
@@ -15,5 +16,7 @@ pub fn register_all(registry: &mut Registry) {
     registry.connection::<kafka::connection::KafkaConnection>();
     registry.connection::<redis::RedisConnection>();
     registry.store::<redis_state::RedisState>();
+    registry.source::<mqtt_ingress::MqttIngress>();
+    registry.keyed::<device_session::DeviceSession>();
     registry.sink::<redis_writer::RedisWriter>();
 }

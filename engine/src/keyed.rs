@@ -36,9 +36,9 @@ pub struct Now<'a> {
     pub wall: Timestamp,
     /// How far the shard has come in its topics, this input included.
     pub cursor: &'a Cursor,
-    /// Where the input stands in the log: the record, or for a timer the mark that moved the time. None where the
-    /// input has no place in a log.
-    pub cause: Option<Position>,
+    /// Where it happens: the position of the record; for a timer, that of the last mark passed, or of the last record
+    /// where the source has no marks.
+    pub cause: Position,
 }
 
 /// What is shown of a device's connection without asking its shard.

@@ -25,7 +25,7 @@ pub type Partition = i32;
 ///
 /// Positions of one (topic, partition) are ordered by `(offset, output)`. Offsets have holes (transactions,
 /// compaction): nothing may count them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// The topic's identity.
     pub topic: TopicId,

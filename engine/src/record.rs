@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::Timestamp;
 use crate::device_id::DeviceId;
@@ -16,6 +17,14 @@ use crate::position::Position;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(pub Ulid);
+
+impl EventId {
+    /// The id of a record that is made out of others, the same on every replay: the time part is `at`, the random part
+    /// the first 80 bits of `xxh3_128(name)` (`docs/formats.md`, "Identity").
+    pub fn derived(at: Timestamp, name: &[u8]) -> Self {
+        EventId(Ulid::from_parts(at.as_millis(), xxh3_128(name) >> 48))
+    }
+}
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

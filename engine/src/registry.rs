@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
@@ -14,7 +15,7 @@ use crate::checkpoint::StateStore;
 use crate::context::{BuildContext, CheckContext, Connection};
 use crate::erased::{self, DynProcessor, DynSink, DynSource};
 use crate::keyed::Keyed;
-use crate::runtime::{KeyedHost, SessionLimits, TimeMode};
+use crate::runtime::{KeyedHost, TimeMode};
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::stage::{BuildError, Component, Outlet, Processor};
@@ -48,8 +49,25 @@ pub struct Description {
     pub journal: Option<Outlet>,
     /// What moves the time of the shards behind it, for a source that does not follow marks.
     pub time: Option<TimeMode>,
-    /// What bounds the sessions of the shards it is part of, for a stage that says so.
+    /// What bounds the sessions of the shards it lives in, where it says so. At most one stage of a shard does.
     pub sessions: Option<SessionLimits>,
+}
+
+/// What bounds the sessions of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// A device that was not heard of for this long leaves memory, once no stage of the shard waits for anything.
+    pub passivate_after: Duration,
+    /// The most sessions to keep in memory.
+    pub max_sessions: usize,
+    /// A device that was not heard of for this long is forgotten for good. None: never.
+    pub forget_after: Option<Duration>,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000, forget_after: None }
+    }
 }
 
 /// A stage's part in carrying time through the log (`docs/formats.md`, "Time").

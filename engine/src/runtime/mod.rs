@@ -30,6 +30,6 @@ pub use host::{KeyedHost, StepFailure, host};
 pub use mailbox::{Capacity, Closed, Delivery, Mailbox, MailboxSender, Room, mailbox};
 pub use placement::{Arbiters, Placement};
 pub use restart::{Decision, RestartPolicy, RestartTracker};
-pub use shard::{SessionLimits, TimeMode};
+pub use shard::TimeMode;
 pub use status::{StageState, StageStatus};
 pub use supervisor::{DEFAULT_DRAIN_DEADLINE, TopologyState};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::registry::Factory;
+use crate::registry::{Factory, SessionLimits};
 use crate::runtime::cell::StageCommon;
 use crate::runtime::host::KeyedHost;
 use crate::runtime::outlet::Target;
@@ -41,21 +41,4 @@ pub struct Group {
     pub limits: SessionLimits,
     /// How often a checkpoint is written while there is something to write.
     pub checkpoint_every: Duration,
-}
-
-/// What bounds the sessions of a topology.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionLimits {
-    /// A session that has nothing to wait for leaves memory after this long without a record.
-    pub passivate_after: Duration,
-    /// The most sessions in memory, in all shards together.
-    pub max_sessions: usize,
-    /// A session that has left memory is forgotten after this long.
-    pub forget_after: Option<Duration>,
-}
-
-impl Default for SessionLimits {
-    fn default() -> Self {
-        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000, forget_after: None }
-    }
 }

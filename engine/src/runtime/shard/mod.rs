@@ -41,7 +41,7 @@ use passive::Passive;
 use step::{At, Sessions};
 
 pub use clock::TimeMode;
-pub use group::{Group, GroupStage, SessionLimits};
+pub use group::{Group, GroupStage};
 pub use restore::OpenError;
 
 /// How often a shard looks after its sessions when nothing comes: wall-clock timers, passivation.

@@ -14,6 +14,7 @@ use crate::checkpoint::{Scope, StoreError};
 use crate::clock::Timestamp;
 use crate::device_id::DeviceId;
 use crate::keyed::Now;
+use crate::position::Position;
 use crate::record::Record;
 use crate::runtime::cell::{ExitReason, StageCommon};
 
@@ -142,14 +143,14 @@ impl super::step::Sessions {
     /// Whether a session has nothing to wait for.
     fn may_leave(&self, slot: u32, at: At) -> bool {
         let waits = self.table.get(slot).is_none_or(|s| s.inbox.is_some());
-        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: None };
+        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
         !waits && self.stages.iter().all(|s| s.host.may_passivate(slot, now))
     }
 
     /// A session for a device that has none.
     pub(super) fn open(&mut self, device: &DeviceId, at: At) -> u32 {
         let slot = self.table.insert(device.clone(), at.log);
-        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: None };
+        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
         for stage in &mut self.stages {
             stage.host.open(slot, device, now);
         }

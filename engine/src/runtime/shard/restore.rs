@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::checkpoint::{CheckpointMeta, Scope, StateStore, StoreError};
 use crate::keyed::{Input, Now};
 use crate::ports::Journal;
-use crate::position::{Cursor, Partition};
+use crate::position::{Cursor, Partition, Position};
 use crate::runtime::cell::StageCommon;
 use crate::runtime::directory::Directory;
 use crate::runtime::mailbox::Mailbox;
@@ -138,7 +138,7 @@ impl Sessions {
             self.dirty.push(slot);
         }
         let hosted = &mut self.stages[index];
-        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: None };
+        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
         let applied = hosted.host.step(slot, &entry.device, Input::Journal(record), now, &mut self.scratch);
         if let Err(failure) = applied {
             let (topology, stage) = (&hosted.spec.common.cx.topology, &hosted.spec.common.cx.stage);

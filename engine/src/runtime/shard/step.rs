@@ -160,7 +160,7 @@ impl Sessions {
         if record.is_some() && !counted {
             hosted.tally.received += 1;
         }
-        let cause = record.and_then(|r| r.position).or(self.last_mark);
+        let cause = record.and_then(|r| r.position).or(self.last_mark).unwrap_or_default();
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause };
         let input = record.map_or(Input::Timer, Input::Record);
         let mut effects = std::mem::take(&mut self.scratch);

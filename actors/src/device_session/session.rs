@@ -1,0 +1,76 @@
+//! One device's state.
+//!
+//! There may be a million of them, so it is flat: what most devices do not have (waiting commands) is behind a pointer,
+//! and the counters have the width that a device's life needs.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use telemill_engine::clock::{LogTime, Timestamp};
+use telemill_engine::keyed::Presence;
+use telemill_engine::record::EventId;
+use ulid::Ulid;
+
+use super::queue::Queue;
+
+/// What is known of a device.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// The event id of the record that opened the session; zero before there was one.
+    incarnation: [u8; 16],
+    pub(super) first_seen: Timestamp,
+    pub(super) last_seen: Timestamp,
+    /// `last_seen` on the shard's time, on which `offline_after` is counted.
+    pub(super) heard_at: LogTime,
+    /// Since when `connected` is what it is.
+    pub(super) since: Timestamp,
+    /// Records of the device besides keep-alives.
+    pub(super) data: u64,
+    /// Keep-alives.
+    pub(super) hello: u64,
+    /// The number of the last presence event.
+    pub(super) sequence: u32,
+    /// Commands sent.
+    pub(super) commands: u32,
+    pub(super) connected: Connected,
+    /// The last payload, where it was not larger than `last_payload`; else empty.
+    #[serde(with = "super::queue::plain_bytes")]
+    pub(super) last_payload: Bytes,
+    /// Commands that wait for the device; none while it is online.
+    pub(super) queue: Option<Box<Queue>>,
+}
+
+/// Whether the device is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Connected {
+    /// It was never heard of.
+    #[default]
+    Unknown,
+    Offline,
+    Online,
+}
+
+impl Session {
+    /// Takes the first record's identity as the session's.
+    pub(super) fn opened_by(&mut self, id: EventId) {
+        if self.incarnation == [0; 16] {
+            self.incarnation = id.0.to_bytes();
+        }
+    }
+
+    pub(super) fn incarnation(&self) -> Ulid {
+        Ulid::from_bytes(self.incarnation)
+    }
+
+    pub(super) fn is_online(&self) -> bool {
+        self.connected == Connected::Online
+    }
+
+    /// What the directory shows; nothing of a device that was never heard of.
+    pub(super) fn presence(&self) -> Option<Presence> {
+        match self.connected {
+            Connected::Unknown => None,
+            Connected::Offline => Some(Presence { online: false, since: self.since }),
+            Connected::Online => Some(Presence { online: true, since: self.since }),
+        }
+    }
+}
