@@ -149,10 +149,6 @@ impl CheckContext<'_> {
     }
 }
 
-/// The name under which the dead letters' sink stands beside the stages, for logs, metrics and ports. No stage of a
-/// topology may have it.
-pub const DEAD_LETTERS: &str = "dead_letters";
-
 /// What a component is built with.
 #[derive(Clone)]
 pub struct BuildContext {

@@ -90,8 +90,6 @@ pub(super) struct Orders {
     pub(super) room: bool,
     /// The last delivery of this slot-session that is safe.
     pub(super) safe: u64,
-    /// What is in flight was let go of.
-    pub(super) given_back: bool,
     /// Leave, gracefully.
     pub(super) closing: bool,
 }
@@ -117,9 +115,9 @@ struct Inner {
     life: u64,
     safe: u64,
     assignment: Assignment,
-    given_back: bool,
-    closing: bool,
-    /// The task has ended; why, unless it was asked to.
+    /// The task is to leave; what the reader is to hear then.
+    closing: Option<Option<Failure>>,
+    /// The task has ended; why, unless there is simply no more.
     ended: Option<Option<Failure>>,
 }
 
@@ -131,13 +129,13 @@ enum Assignment {
     Done,
 }
 
-/// Why the task has ended.
+/// Why there is nothing more to read.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// It would only do harm.
+    /// Going on would only do harm.
     Broken(String),
-    /// It is to be built again.
-    Died,
+    /// The source is to be built again.
+    Rebuild(&'static str),
 }
 
 /// What the reader finds.
@@ -208,14 +206,13 @@ impl Intake {
         });
     }
 
-    /// What there is to know now. An order to give back is given once.
+    /// What there is to know now.
     pub(super) fn orders(&self) -> Orders {
         self.with(|inner| Orders {
             assigned: inner.assignment == Assignment::Done,
             room: self.has_room(inner),
             safe: inner.safe,
-            given_back: std::mem::take(&mut inner.given_back),
-            closing: inner.closing,
+            closing: inner.closing.is_some(),
         })
     }
 
@@ -226,7 +223,10 @@ impl Intake {
 
     /// The task has ended. The first word counts.
     pub(super) fn end(&self, why: Option<Failure>) {
-        self.with(|inner| inner.ended.get_or_insert(why).is_some());
+        self.with(|inner| {
+            let asked = inner.closing.clone().flatten();
+            inner.ended.get_or_insert(why.or(asked));
+        });
         self.readable.notify_one();
     }
 
@@ -283,20 +283,9 @@ impl Intake {
         self.orders.notify_one();
     }
 
-    /// What is in flight was let go of: it has to be read again, once the engine has assigned the partition anew.
-    pub(super) fn give_back(&self) {
-        self.with(|inner| {
-            inner.out.clear();
-            inner.given_back = true;
-            inner.assignment = Assignment::Needed;
-        });
-        self.orders.notify_one();
-        self.readable.notify_one();
-    }
-
-    /// The task is to send what is safe, and to leave.
-    pub(super) fn close(&self) {
-        self.with(|inner| inner.closing = true);
+    /// The task is to send what is safe, and to leave; then the reader is told why.
+    pub(super) fn close(&self, why: Option<Failure>) {
+        self.with(|inner| inner.closing.get_or_insert(why).is_some());
         self.orders.notify_one();
     }
 }
@@ -306,7 +295,7 @@ impl Inner {
         match why {
             None => Ok(SourceEvent::End),
             Some(Failure::Broken(why)) => Err(SourceError::Broken(why.clone())),
-            Some(Failure::Died) => Err(SourceError::Unavailable("the MQTT client's task has ended".to_owned())),
+            Some(Failure::Rebuild(why)) => Err(SourceError::Unavailable((*why).to_owned())),
         }
     }
 
@@ -336,3 +325,6 @@ impl Inner {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,7 +46,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use self::arrival::Inspector;
-use self::intake::{Found, Intake, PARTITION};
+use self::intake::{Failure, Found, Intake, PARTITION};
 use self::meters::Meters;
 use self::recall::Recalls;
 use self::redelivery::RedeliveryTable;
@@ -108,8 +108,8 @@ impl Component for MqttIngress {
 
         let new_id = inspector.next_id(cx.clock.now()).0;
         let (session, found) = SlotSession::load(cx, SLOT, checked.filters(), new_id).await.map_err(build_error)?;
-        let recalls = Recalls::new(cx, SLOT, 2 * usize::from(connection.max_inflight));
         if found {
+            let recalls = Recalls::new(cx, SLOT, 2 * usize::from(connection.max_inflight));
             let recalled = recalls.ask(session.id()).await.map_err(|error| {
                 BuildError::Unavailable(format!("a sink cannot say what it has of the MQTT session: {error}"))
             })?;
@@ -130,11 +130,9 @@ impl Component for MqttIngress {
             inspector,
             table,
             session,
-            recalls,
             meters: Meters::new(cx, Self::KIND),
             clock: cx.clock.clone(),
             held: VecDeque::new(),
-            recall_due: false,
         };
         let task = Task(tokio::spawn(slot.run()));
         let reader = MqttReader { intake: intake.clone(), reply: None };
@@ -189,19 +187,24 @@ impl Acker for MqttAcker {
         Ok(())
     }
 
+    /// The source ends, to be built again when nothing of it is in flight any more: only then can the sinks tell what
+    /// they have of what was behind this batch. The broker delivers all of it again, and what the sinks have is known.
     async fn give_back(&mut self, _: Partition, _: u64) -> Result<(), SourceError> {
-        self.intake.give_back();
+        self.leave(Some(Failure::Rebuild("a batch was let go of; it is read again"))).await;
         Ok(())
     }
 
     async fn close(&mut self) -> Result<(), SourceError> {
-        self.intake.close();
-        if self.task.0.is_finished() {
-            return Ok(());
-        }
-        if tokio::time::timeout(CLOSE_WITHIN, &mut self.task.0).await.is_err() {
+        self.leave(None).await;
+        Ok(())
+    }
+}
+
+impl MqttAcker {
+    async fn leave(&mut self, why: Option<Failure>) {
+        self.intake.close(why);
+        if !self.task.0.is_finished() && tokio::time::timeout(CLOSE_WITHIN, &mut self.task.0).await.is_err() {
             self.task.0.abort();
         }
-        Ok(())
     }
 }

@@ -1,15 +1,16 @@
 //! What the log already has of a slot-session, asked of every sink downstream before the slot connects.
 //!
-//! A production is safe when the dead letters have it, or when every other sink that can be asked has it: with two
-//! routers on one ingress a crash may leave a message with one of them only, and it has to be produced again for the
-//! other. Twice is not as bad as never.
+//! A production is safe when the dead letters have it, or when every other sink has it: with two sinks on one ingress a
+//! crash may leave a message with one of them only, and it has to be produced again for the other. A sink that cannot be
+//! asked has nothing. Twice is not as bad as never.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use telemill_engine::context::{BuildContext, DEAD_LETTERS};
+use telemill_engine::context::BuildContext;
 use telemill_engine::ports::{PortError, Ports};
 use telemill_engine::record::Origin;
+use telemill_engine::runtime::DEAD_LETTERS;
 use ulid::Ulid;
 
 /// Whom to ask.
@@ -39,10 +40,11 @@ impl Recalls {
     pub(super) async fn ask(&self, session: Ulid) -> Result<Recalled, PortError> {
         let mut answers = Vec::new();
         for sink in self.sinks.iter() {
-            if let Some(recall) = self.ports.recall(sink) {
-                let origins = recall.recall(self.slot, session, self.limit).await?;
-                answers.push((&**sink == DEAD_LETTERS, origins));
-            }
+            let origins = match self.ports.recall(sink) {
+                Some(recall) => recall.recall(self.slot, session, self.limit).await?,
+                None => Vec::new(),
+            };
+            answers.push((&**sink == DEAD_LETTERS, origins));
         }
         Ok(combine(&answers))
     }

@@ -94,15 +94,8 @@ impl RedeliveryTable {
         self.forget(|delivery| delivery >= first);
     }
 
-    /// What is in flight was let go of. Somebody may still have it, so the numbers are not used again.
-    pub(super) fn let_go(&mut self) {
-        let produced = self.produced;
-        self.forget(|delivery| delivery > produced);
-        self.produced = self.last;
-    }
-
     /// Takes up what was read back from the log: (delivery, packet id, hash) of productions that are safe, and the
-    /// highest delivery ever seen there. To be called while nothing is in flight.
+    /// highest delivery ever seen there. To be called before anything is produced.
     pub(super) fn recall(&mut self, mut safe: Vec<(u64, u16, u64)>, highest: u64) {
         safe.sort_unstable();
         for (delivery, packet_id, hash) in safe {
@@ -226,19 +219,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_let_go_of_is_produced_again_under_a_new_number() {
+    fn what_was_recalled_is_safe_and_numbers_go_on_behind_it() {
         let mut table = cyclic(10);
-        for id in 1..=4 {
-            table.produce(id, 1);
-        }
-        table.acknowledge(2);
-        table.let_go();
-        assert_eq!(table.recognise(2, 1), Some(Known::Produced));
-        assert_eq!((table.recognise(3, 1), table.recognise(4, 1)), (None, None));
-        // The log turns out to have the third.
-        table.recall(vec![(3, 3, 1), (2, 2, 1)], 3);
-        assert_eq!(table.recognise(3, 1), Some(Known::Produced));
-        assert_eq!(table.produce(4, 1), 5, "somebody may still write a fourth");
+        table.recall(vec![(7, 3, 30), (5, 1, 10)], 9);
+        assert_eq!(table.recognise(3, 30), Some(Known::Produced));
+        assert_eq!(table.recognise(1, 10), Some(Known::Produced));
+        assert_eq!(table.recognise(2, 20), None, "nobody has the sixth");
+        assert_eq!(table.produce(2, 20), 10);
     }
 
     #[test]
@@ -258,7 +245,6 @@ mod tests {
         HandOut(u8),
         Acknowledge(u8),
         Reconnect,
-        LetGo,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -267,7 +253,6 @@ mod tests {
             4 => (1u8..20).prop_map(Step::HandOut),
             4 => (1u8..20).prop_map(Step::Acknowledge),
             1 => Just(Step::Reconnect),
-            1 => Just(Step::LetGo),
         ]
     }
 
@@ -308,15 +293,11 @@ mod tests {
                             unacked.retain(|u| *u != n);
                         }
                     }
-                    Step::Reconnect | Step::LetGo => {
+                    Step::Reconnect => {
                         if let Some((_, first)) = queue.first() {
                             table.take_back(*first);
                         }
                         queue.clear();
-                        if matches!(step, Step::LetGo) {
-                            table.let_go();
-                            flying.clear();
-                        }
                         // The PUBACKs of the last `lost` safe messages may not have arrived: they come again as well.
                         let lost = safe.len().saturating_sub(2);
                         let mut again: Vec<u64> = safe[lost..].to_vec();

@@ -29,15 +29,6 @@ const TURN_BYTES: usize = 1 << 20;
 const SUBSCRIBE_ID: u16 = 1;
 const UNSUBSCRIBE_ID: u16 = 2;
 
-/// How a connection came to an end that somebody asked for.
-#[derive(Debug)]
-pub(super) enum Ended {
-    /// The topology stops; the session stays.
-    Closed,
-    /// What is in flight was let go of.
-    GivenBack,
-}
-
 /// A connection of a slot.
 pub(super) struct Serving<'s> {
     slot: &'s mut Slot,
@@ -69,19 +60,16 @@ impl<'s> Serving<'s> {
         }
     }
 
-    pub(super) async fn run(mut self) -> Result<Ended, Down> {
+    /// Serves until the connection fails; returns `Ok` when it was told to close, and has.
+    pub(super) async fn run(mut self) -> Result<(), Down> {
         self.subscribe().await?;
         let mut ping = every(self.slot.connection.keep_alive / 4);
         let mut mark = every(MARK_EVERY);
         loop {
             let orders = self.slot.look();
             self.acknowledge(orders.safe).await?;
-            if orders.given_back {
-                return Ok(Ended::GivenBack);
-            }
             if orders.closing {
-                self.link.send([Packet::Disconnect]).await?;
-                return Ok(Ended::Closed);
+                return Ok(self.link.send([Packet::Disconnect]).await?);
             }
             tokio::select! {
                 () = self.slot.intake.woken() => {}

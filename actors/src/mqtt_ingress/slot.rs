@@ -11,16 +11,14 @@ use std::time::Duration;
 
 use telemill_engine::checkpoint::StoreError;
 use telemill_engine::clock::Clock;
-use telemill_engine::ports::PortError;
 use thiserror::Error;
 use tokio::time::Instant;
 
 use super::arrival::Inspector;
 use super::intake::{Failure, Intake, Item, Orders};
 use super::meters::Meters;
-use super::recall::Recalls;
 use super::redelivery::RedeliveryTable;
-use super::serving::{Ended, Serving};
+use super::serving::Serving;
 use super::session::{Beginning, SlotSession};
 use crate::mqtt::MqttConnection;
 use crate::mqtt::backoff::{Backoff, random};
@@ -39,13 +37,10 @@ pub(super) struct Slot {
     pub(super) inspector: Inspector,
     pub(super) table: RedeliveryTable,
     pub(super) session: SlotSession,
-    pub(super) recalls: Recalls,
     pub(super) meters: Meters,
     pub(super) clock: Clock,
     /// What had arrived on the last connection and was not handed out.
     pub(super) held: VecDeque<Item>,
-    /// What is in flight was let go of; the sinks are to be asked what they have.
-    pub(super) recall_due: bool,
 }
 
 /// Why a connection ended.
@@ -55,8 +50,6 @@ pub(super) enum Down {
     Link(#[from] LinkError),
     #[error("the slot's record cannot be written: {0}")]
     Store(#[from] StoreError),
-    #[error("a sink cannot say what it has of this session: {0}")]
-    Recall(#[from] PortError),
     #[error("the broker was silent for {0:?}")]
     Silent(Duration),
     #[error("the broker does not grant a subscription to `{0}` at QoS 1; its access rules must allow it")]
@@ -77,7 +70,7 @@ struct EndsWithTask(Arc<Intake>);
 
 impl Drop for EndsWithTask {
     fn drop(&mut self) {
-        self.0.end(Some(Failure::Died));
+        self.0.end(Some(Failure::Rebuild("the MQTT client's task has ended")));
     }
 }
 
@@ -92,15 +85,14 @@ impl Slot {
     async fn live(&mut self) -> Option<Failure> {
         let mut backoff = Backoff::default();
         loop {
-            // Without the engine's word nothing is read; it comes at the start, and again after a batch was let go of.
+            // Without the engine's word nothing is read.
             let assigned = |orders: Orders| orders.assigned;
             if !self.wait(assigned, None).await {
                 return None;
             }
             let mut connected = None;
             let down = match self.connect(&mut connected).await {
-                Ok(Ended::Closed) => return None,
-                Ok(Ended::GivenBack) => continue,
+                Ok(()) => return None,
                 Err(down) => down,
             };
             self.hold();
@@ -138,24 +130,15 @@ impl Slot {
         }
     }
 
-    /// Asks for orders and does what concerns the books.
+    /// Asks for orders, and takes note of what has become safe.
     pub(super) fn look(&mut self) -> Orders {
         let orders = self.intake.orders();
         self.table.acknowledge(orders.safe);
-        if orders.given_back {
-            self.hold();
-            self.table.let_go();
-            self.recall_due = true;
-        }
         orders
     }
 
-    async fn connect(&mut self, connected: &mut Option<Instant>) -> Result<Ended, Down> {
-        if self.recall_due {
-            let recalled = self.recalls.ask(self.session.id()).await?;
-            self.table.recall(recalled.safe, recalled.highest);
-            self.recall_due = false;
-        }
+    /// One connection, from before it is made until it ends; returns `Ok` when it was told to close.
+    async fn connect(&mut self, connected: &mut Option<Instant>) -> Result<(), Down> {
         self.session.before_connect().await?;
         let options = self.connection.options(&self.client_id, false, self.packet_limit);
         let (link, resumed) = Link::connect(options).await.inspect_err(|error| {
