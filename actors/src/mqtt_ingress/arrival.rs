@@ -1,0 +1,197 @@
+//! From a PUBLISH to a record: which device, which kind, fit or not.
+//!
+//! A message that is unfit is not lost: it goes to the dead letters with its bytes, its topic and the reason. A body
+//! that need not be JSON is replaced by none where it is not, and only a bad device id makes such a message unfit.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use rumqttc::Publish;
+use telemill_engine::clock::Timestamp;
+use telemill_engine::device_id::DeviceId;
+use telemill_engine::record::{DeadReason, EventId, Kind, Reason, Record};
+use telemill_engine::source::RejectedRecord;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::payload::{Limits, Unfit};
+use crate::mqtt::TopicTemplate;
+
+/// What one template says of the messages on its topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Route {
+    pub(super) template: TopicTemplate,
+    pub(super) kind: Kind,
+    /// A body that is not JSON is unfit.
+    pub(super) needs_json: bool,
+}
+
+/// What a PUBLISH is.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    /// A message of a device.
+    Fit(Record),
+    /// One for the dead letters.
+    Unfit(RejectedRecord),
+    /// Its topic belongs to none of our templates: a subscription of an earlier configuration.
+    Unmatched,
+}
+
+/// Turns PUBLISHes into records.
+pub(super) struct Inspector {
+    routes: Vec<Route>,
+    limits: Limits,
+    stage: Arc<str>,
+    nobody: DeviceId,
+    ids: ulid::Generator,
+    hashed: Vec<u8>,
+}
+
+impl Inspector {
+    pub(super) fn new(routes: Vec<Route>, limits: Limits, stage: Arc<str>) -> Self {
+        let nobody = DeviceId::new(b"invalid").expect("the word is in the alphabet");
+        Inspector { routes, limits, stage, nobody, ids: ulid::Generator::new(), hashed: Vec::new() }
+    }
+
+    /// An id for what arrives at `now`: higher than all before it, also when the clock was set back.
+    pub(super) fn next_id(&mut self, now: Timestamp) -> EventId {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(now.0);
+        let id = self.ids.generate_from_datetime(time);
+        EventId(id.unwrap_or_else(|overflow| overflow.commit_overflow_increment()))
+    }
+
+    /// The hash by which a message is known when it comes again: topic, a zero byte, payload.
+    pub(super) fn hash(&mut self, publish: &Publish) -> u64 {
+        self.hashed.clear();
+        self.hashed.extend_from_slice(publish.topic.as_bytes());
+        self.hashed.push(0);
+        self.hashed.extend_from_slice(&publish.payload);
+        xxh3_64(&self.hashed)
+    }
+
+    /// Looks at a PUBLISH that arrived at `now`.
+    pub(super) fn inspect(&mut self, publish: Publish, now: Timestamp) -> Arrival {
+        let found = self.routes.iter().find_map(|route| Some((route, route.template.device_in(&publish.topic)?)));
+        let Some((route, device)) = found else { return Arrival::Unmatched };
+        let (kind, needs_json) = (route.kind.clone(), route.needs_json);
+        let device = match DeviceId::new(device.as_bytes()) {
+            Ok(device) => device,
+            Err(error) => {
+                let why = Unfit { reason: Reason::BAD_DEVICE_ID, detail: error.to_string() };
+                return self.unfit(self.nobody.clone(), kind, publish, now, why);
+            }
+        };
+        match self.limits.check_json(&publish.payload) {
+            Ok(()) => Arrival::Fit(Record::new(self.next_id(now), device, kind, publish.payload, now)),
+            Err(_) if !needs_json => Arrival::Fit(Record::new(self.next_id(now), device, kind, Bytes::new(), now)),
+            Err(why) => self.unfit(device, kind, publish, now, why),
+        }
+    }
+
+    fn unfit(&mut self, device: DeviceId, kind: Kind, publish: Publish, now: Timestamp, why: Unfit) -> Arrival {
+        let record = Record::new(self.next_id(now), device, kind, publish.payload, now);
+        let why = DeadReason {
+            reason: why.reason,
+            detail: why.detail.into(),
+            stage: self.stage.clone(),
+            attempts: 1,
+            source: publish.topic.into(),
+        };
+        Arrival::Unfit(RejectedRecord { record, why })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rumqttc::QoS;
+
+    use super::*;
+
+    fn inspector() -> Inspector {
+        let route = |text, needs_json| {
+            let template = TopicTemplate::parse(text).unwrap();
+            let kind = template.last_level().unwrap().into();
+            Route { template, kind, needs_json }
+        };
+        let routes = vec![route("devices/{device_id}/data", true), route("devices/{device_id}/hello", false)];
+        Inspector::new(routes, Limits { max_payload: 20, max_depth: 2 }, "ingress".into())
+    }
+
+    fn publish(topic: &str, payload: &[u8]) -> Publish {
+        Publish::new(topic, QoS::AtLeastOnce, payload)
+    }
+
+    #[test]
+    fn a_message_becomes_a_record_of_its_device() {
+        let body = br#"{"t":21.50}"#;
+        let Arrival::Fit(record) = inspector().inspect(publish("devices/d1/data", body), Timestamp(5)) else {
+            panic!()
+        };
+        assert_eq!((record.device.as_str(), record.kind, record.received_at), ("d1", Kind::Data, Timestamp(5)));
+        assert_eq!(&record.payload[..], body);
+        assert_eq!(record.id.0.timestamp_ms(), 5);
+    }
+
+    #[test]
+    fn the_payload_is_not_copied() {
+        let sent = publish("devices/d1/data", b"[1]");
+        let at = sent.payload.as_ptr();
+        let Arrival::Fit(record) = inspector().inspect(sent, Timestamp(5)) else { panic!() };
+        assert_eq!(record.payload.as_ptr(), at);
+    }
+
+    #[test]
+    fn what_is_unfit_keeps_its_bytes_and_its_topic() {
+        let long_id = "x".repeat(60_000);
+        let check = |topic: &str, payload: &[u8], reason: Reason, device: &str| {
+            let arrival = inspector().inspect(publish(topic, payload), Timestamp(5));
+            let Arrival::Unfit(rejected) = arrival else { panic!("{topic}: {arrival:?}") };
+            assert_eq!(rejected.why.reason, reason);
+            assert_eq!(&rejected.why.source[..], topic.as_bytes());
+            assert_eq!((&*rejected.why.stage, rejected.why.attempts), ("ingress", 1));
+            assert_eq!((&rejected.record.payload[..], rejected.record.device.as_str()), (payload, device));
+        };
+        check("devices/d1/data", b"", Reason::EMPTY, "d1");
+        check("devices/d1/data", b"{", Reason::NOT_JSON, "d1");
+        check("devices/d1/data", b"[[[]]]", Reason::TOO_DEEP, "d1");
+        check("devices/d1/data", b"123456789012345678901", Reason::TOO_LARGE, "d1");
+        check("devices/d1/data", b"\xff", Reason::NOT_UTF8, "d1");
+        check("devices/a b/data", b"1", Reason::BAD_DEVICE_ID, "invalid");
+        check("devices//hello", b"", Reason::BAD_DEVICE_ID, "invalid");
+        check(&format!("devices/{long_id}/data"), b"1", Reason::BAD_DEVICE_ID, "invalid");
+    }
+
+    #[test]
+    fn a_hello_is_fit_whatever_its_body() {
+        let check = |payload: &[u8], expect: &[u8]| {
+            let arrival = inspector().inspect(publish("devices/d1/hello", payload), Timestamp(5));
+            let Arrival::Fit(record) = arrival else { panic!("{arrival:?}") };
+            assert_eq!((record.kind, &record.payload[..]), (Kind::Hello, expect));
+        };
+        check(b"[1]", b"[1]");
+        check(b"", b"");
+        check(b"still here", b"");
+        check(b"\xff\xff", b"");
+        check(b"[[[]]]", b"");
+        check(b"123456789012345678901", b"");
+    }
+
+    #[test]
+    fn a_topic_of_no_template_is_none_of_ours() {
+        assert!(matches!(inspector().inspect(publish("devices/d1/x", b"1"), Timestamp(5)), Arrival::Unmatched));
+    }
+
+    #[test]
+    fn ids_rise_also_when_the_clock_goes_back() {
+        let mut inspector = inspector();
+        let ids: Vec<_> = [7, 7, 7, 5, 8].into_iter().map(|ms| inspector.next_id(Timestamp(ms))).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_format() {
+        let mut inspector = inspector();
+        assert_eq!(inspector.hash(&publish("a/b", b"{}")), xxh3_64(b"a/b\0{}"));
+        assert_ne!(inspector.hash(&publish("a", b"b{}")), inspector.hash(&publish("ab", b"{}")));
+    }
+}
