@@ -29,6 +29,9 @@ pub trait Connection: Sized + Send + Sync + 'static {
 /// All checked connections, by name, with their kind.
 pub type Connections = BTreeMap<String, (&'static str, Arc<dyn Any + Send + Sync>)>;
 
+/// The kind of a connection whose own problems are reported already.
+pub(crate) const FLAWED: &str = "";
+
 /// A topic of the log as the topology declares it, defaults applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDecl {
@@ -136,6 +139,7 @@ impl CheckContext<'_> {
                 self.problem(at, "topology::unknown_connection", format!("there is no connection `{name}`"), &hint);
                 None
             }
+            Some((kind, _)) if *kind == FLAWED => None,
             Some((kind, any)) => match any.clone().downcast::<C>() {
                 Ok(connection) => Some(connection),
                 Err(_) => {

@@ -15,7 +15,7 @@ pub struct Explain {
 impl Explain {
     /// Exit 0 when the code is known, 2 when not.
     pub fn run(self) -> anyhow::Result<u8> {
-        let codes = || document::CODES.iter().chain(CHECK_CODES).chain(expr::codes::EXPLANATIONS);
+        let codes = || document::CODES.iter().chain(CHECK_CODES).chain(&expr::codes::EXPLANATIONS);
         let Some(wanted) = self.code else {
             codes().for_each(|(code, _)| println!("{code}"));
             return Ok(DONE);

@@ -1,26 +1,34 @@
 //! `connections:`: each by its kind.
 
-use crate::context::{Connections, Topics};
+use std::any::Any;
+use std::sync::Arc;
+
+use crate::context::{Connections, FLAWED, Topics};
 use crate::registry::Registry;
 use crate::topology::document::{Node, Problems};
 
 use super::{entry_of, kind_of, run_check};
 
-/// The connections that are good; those that are not have their problems.
+/// A connection's kind and value.
+type Connection = (&'static str, Arc<dyn Any + Send + Sync>);
+
+/// The connections; those that are not good have their problems and are marked as flawed.
 pub(super) fn check(root: &Node, registry: &Registry, problems: &mut Problems) -> Connections {
     let mut connections = Connections::new();
     let Some(node) = root.get("connections") else { return connections };
-    let (none, topics) = (Connections::new(), Topics::default());
     for member in node.members() {
         let name = &*member.key.name;
-        let what = format!("connection `{name}`");
-        let Some((kind, spec)) = kind_of(&member.value, &[], &what, problems) else { continue };
-        let Some(entry) = entry_of(&registry.connections, kind, &member.value, "connection", problems) else {
-            continue;
-        };
-        if let Some(connection) = run_check(entry, spec, name, &[], (&none, &topics), problems) {
-            connections.insert(name.to_owned(), (entry.kind, connection));
-        }
+        let connection = check_one(name, &member.value, registry, problems);
+        // One that is not good is there all the same: that it is missing would be no news to those who name it.
+        connections.insert(name.to_owned(), connection.unwrap_or((FLAWED, Arc::new(()))));
     }
     connections
+}
+
+fn check_one(name: &str, node: &Node, registry: &Registry, problems: &mut Problems) -> Option<Connection> {
+    let (none, topics) = (Connections::new(), Topics::default());
+    let (kind, spec) = kind_of(node, &[], &format!("connection `{name}`"), problems)?;
+    let entry = entry_of(&registry.connections, kind, node, "connection", problems)?;
+    let connection = run_check(entry, spec, name, &[], (&none, &topics), problems)?;
+    Some((entry.kind, connection))
 }
