@@ -97,6 +97,10 @@ impl Work {
                 return Err(unavailable(&self.connection, "not every partition has a leader"));
             }
             tries -= 1;
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "on a blocking thread, where librdkafka's calls wait as well"
+            )]
             std::thread::sleep(POLL);
             described = self.describe(admin, &names)?;
         }
