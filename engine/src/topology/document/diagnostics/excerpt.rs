@@ -12,21 +12,23 @@ const BEFORE: usize = 60;
 /// No more than this is shown in one piece.
 const LONGEST_PIECE: usize = 16 * LONGEST_LINE;
 
-/// A source, fit to be shown. Each character has the place that it has in the original.
+/// A source, fit to be shown: each byte of it stands for the byte of the original at the same place.
 pub(super) struct Excerpt {
+    /// For lines and columns: what hides a character of several bytes is several characters.
+    original: Source,
     source: Source,
-    name: String,
 }
 
 impl Excerpt {
     pub(super) fn new(source: &Source, masked: impl Iterator<Item = Span>) -> Self {
         let ranges = masked.map(|span| source.clamp(span)).map(|span| span.start..span.end);
         let text: String = mask_urls(&mask(source.text(), ranges)).chars().map(harmless).collect();
-        Excerpt { source: Source::new(source.name(), text), name: source.name().to_owned() }
+        Excerpt { original: source.clone(), source: Source::new(source.name(), text) }
     }
 
-    pub(super) fn source(&self) -> &Source {
-        &self.source
+    /// The source as it is.
+    pub(super) fn original(&self) -> &Source {
+        &self.original
     }
 
     /// The part of a span that is shown when its line is too long to be shown whole.
@@ -46,7 +48,8 @@ impl Excerpt {
         let text = self.source.slice(span);
         let place = (span.start, text.len()).into();
         let lines = text.matches('\n').count().max(1);
-        let contents = MietteSpanContents::new_named(self.name.clone(), text.as_bytes(), place, line, column, lines);
+        let contents =
+            MietteSpanContents::new_named(self.original.name().to_owned(), text.as_bytes(), place, line, column, lines);
         Box::new(contents)
     }
 }
@@ -61,14 +64,14 @@ impl SourceCode for Excerpt {
         let span = self.source.clamp(Span::new(span.offset(), span.offset() + span.len()));
         let first = self.source.line_of(span.start);
         if lines_before == 0 && lines_after == 0 {
-            let position = self.source.position(span.start);
+            let position = self.original.position(span.start);
             return Ok(self.contents(span, position.column - 1, first));
         }
         let line = self.line_at(span.start);
         if line.len() > LONGEST_LINE && span.end <= line.end {
             let start = span.start.saturating_sub(BEFORE).max(line.start);
             let part = self.source.clamp(Span::new(start, (start + LONGEST_LINE).min(line.end)));
-            return Ok(self.contents(part, self.source.position(part.start).column - 1, first));
+            return Ok(self.contents(part, self.original.position(part.start).column - 1, first));
         }
         let last = self.source.line_of(span.end);
         let from = first.saturating_sub(lines_before);

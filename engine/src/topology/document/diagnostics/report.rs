@@ -24,8 +24,8 @@ pub(super) fn render(text: &mut String, excerpt: &Excerpt, problem: &Problem, st
     let report = Report { excerpt, problem };
     let mut drawn = String::new();
     if handler.render_report(&mut drawn, &report).is_err() {
-        let position = excerpt.source().position(problem.place().unwrap_or_default().start);
-        let name = excerpt.source().name();
+        let position = excerpt.original().position(problem.place().unwrap_or_default().start);
+        let name = excerpt.original().name();
         drawn = format!("error[{}]: {report}\n  [{name}:{}:{}]\n", problem.code(), position.line, position.column);
     }
     // The handler indents the headline for an icon.
@@ -36,10 +36,10 @@ pub(super) fn render(text: &mut String, excerpt: &Excerpt, problem: &Problem, st
         text.push('\n');
     }
     for (label, span) in report.others().filter(|(_, span)| !report.is_near(*span)) {
-        let position = excerpt.source().position(span.start);
+        let position = excerpt.original().position(span.start);
         text.push_str(&format!(
             "  note: {label} at {}:{}:{}\n",
-            excerpt.source().name(),
+            excerpt.original().name(),
             position.line,
             position.column
         ));
@@ -65,12 +65,12 @@ impl Report<'_> {
     /// the first place that is read is that of the problem.
     fn is_near(&self, span: Span) -> bool {
         const LINES: usize = 4;
-        let line = |span: Span| self.excerpt.source().line_of(self.excerpt.source().clamp(span).start);
+        let line = |span: Span| self.excerpt.original().line_of(self.excerpt.original().clamp(span).start);
         line(self.place()).abs_diff(line(span)) <= LINES
     }
 
     fn label(&self, text: Option<&str>, span: Span, primary: bool) -> LabeledSpan {
-        let span = self.excerpt.shown(Diagnostics::underlined(self.excerpt.source(), span));
+        let span = self.excerpt.shown(Diagnostics::underlined(self.excerpt.original(), span));
         let place = (span.start, span.len());
         let text = text.map(str::to_owned);
         if primary { LabeledSpan::new_primary_with_span(text, place) } else { LabeledSpan::new_with_span(text, place) }

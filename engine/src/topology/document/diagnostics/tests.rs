@@ -153,6 +153,16 @@ fn secrets_are_not_shown() {
 }
 
 #[test]
+fn what_is_hidden_does_not_shift_what_is_behind_it() {
+    let text = "a: { url: \"mqtt://u:pässwörd@h\", b: 1, b: 2 }\n";
+    let (document, problems) = document(text);
+    let diagnostics = document.diagnostics(problems);
+    let position = diagnostics.iter().next().map(|problem| diagnostics.position(problem));
+    assert_eq!(position, Some(Position { line: 1, column: 40 }));
+    assert!(diagnostics.to_string().contains("[t.yaml:1:40]"), "{diagnostics}");
+}
+
+#[test]
 fn long_lines_are_shown_in_part() {
     let text = format!(
         "{{\"a\": [{}], \"b\": {{\"c\": \"é\", \"c\": 5}}, \"d\": [{}]}}",
