@@ -2,6 +2,8 @@
 
 pub mod device_session;
 pub mod kafka;
+pub mod kafka_dead_letters;
+pub mod kafka_router;
 pub mod mqtt;
 pub mod mqtt_commands;
 pub mod mqtt_ingress;
@@ -19,4 +21,6 @@ pub fn register_all(registry: &mut Registry) {
     registry.source::<mqtt_ingress::MqttIngress>();
     registry.keyed::<device_session::DeviceSession>();
     registry.sink::<redis_writer::RedisWriter>();
+    registry.sink::<kafka_router::KafkaRouter>();
+    registry.dead_letters::<kafka_dead_letters::KafkaDeadLetters>();
 }

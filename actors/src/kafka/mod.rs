@@ -7,6 +7,13 @@ pub mod mark;
 pub mod properties;
 pub mod topics;
 pub mod wire;
+pub mod writer;
 
+pub(crate) mod handover;
+pub(crate) mod ledger;
+pub(crate) mod producer;
 mod raw_headers;
+pub(crate) mod reader;
+pub(crate) mod recall;
+pub(crate) mod submit;
 mod topic_description;

@@ -97,11 +97,7 @@ impl Work {
                 return Err(unavailable(&self.connection, "not every partition has a leader"));
             }
             tries -= 1;
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "on a blocking thread, where librdkafka's calls wait as well"
-            )]
-            std::thread::sleep(POLL);
+            self.runtime.block_on(tokio::time::sleep(POLL));
             described = self.describe(admin, &names)?;
         }
         let configs = self.configs(admin, &names)?;
@@ -197,17 +193,16 @@ fn check(topic: &TopicDecl, is: Description, config: &ConfigResource) -> Result<
     };
     too_low("min.insync.replicas", topic.min_insync_replicas.map(i64::from))?;
     too_low("max.message.bytes", topic.max_message_bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX)))?;
-    if let (Some(declared), Some(is @ 0..)) = (topic.retention, setting("retention.ms")) {
-        if u128::from(is.unsigned_abs()) < declared.as_millis() {
-            let declared = declared.as_millis() as u64;
-            tracing::warn!(
-                code = "topic_retention",
-                topic = name,
-                retention_ms = is,
-                declared_ms = declared,
-                "topic keeps its records for less time than declared"
-            );
-        }
+    if let (Some(declared), Some(is @ 0..)) = (topic.retention, setting("retention.ms"))
+        && u128::from(is.unsigned_abs()) < declared.as_millis()
+    {
+        tracing::warn!(
+            code = "topic_retention",
+            topic = name,
+            retention_ms = is,
+            declared_ms = declared.as_millis() as u64,
+            "topic keeps its records for less time than declared"
+        );
     }
     let max_message_bytes = setting("max.message.bytes").and_then(|bytes| u64::try_from(bytes).ok());
     Ok(EnsuredTopic {

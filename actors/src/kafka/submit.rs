@@ -1,0 +1,153 @@
+//! From batches to the producer: in order, with back-pressure, whatever becomes of the call.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use telemill_engine::batch::Batch;
+use telemill_engine::record::{Reason, Record};
+use telemill_engine::sink::{Completion, Submitted};
+use tokio::sync::oneshot;
+
+use super::handover::Earlier;
+use super::ledger::{BatchKey, ItemKey};
+use super::mark::Alive;
+use super::producer::{MAX_BATCH, Outgoing, Producer, ProducerView, SendError};
+
+/// How a sink writes its records.
+pub(crate) trait Form: Send + 'static {
+    /// What is to be written for a record.
+    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a>;
+}
+
+/// What is to be written for a record.
+pub(crate) enum Written<'a> {
+    /// This.
+    Record(Outgoing<'a>),
+    /// A mark, to every partition of the marks' topic, once everything before it is durable.
+    Mark(Alive),
+    /// Nothing.
+    Nothing,
+    /// Nothing can be: the record is at fault.
+    Unfit(Reason, String),
+}
+
+/// How many batches a Kafka sink takes at once.
+pub(crate) const WINDOW: usize = 8;
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Sends batches in the order of submission.
+pub(crate) struct Submitter<F> {
+    producer: Producer,
+    form: F,
+    earlier: Earlier,
+    /// Batches that are not sent to the end, the first in parts. More than one only when a call was cancelled.
+    backlog: VecDeque<Begun>,
+}
+
+struct Begun {
+    batch: Arc<Batch>,
+    key: BatchKey,
+    next: usize,
+    run: Option<ItemKey>,
+    sent: usize,
+}
+
+impl<F: Form> Submitter<F> {
+    pub(crate) fn new(producer: Producer, form: F, earlier: Earlier) -> Self {
+        Submitter { producer, form, earlier, backlog: VecDeque::new() }
+    }
+
+    pub(crate) fn view(&self) -> ProducerView {
+        self.producer.view()
+    }
+
+    /// Sends a batch; waits while the client's queue is full. A call that is cancelled meanwhile loses nothing: the next
+    /// one goes on where it stopped.
+    pub(crate) async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        if batch.len() > MAX_BATCH {
+            let why = format!("a batch of {} records is more than {MAX_BATCH}", batch.len());
+            return std::future::ready(Submitted::Fatal(why)).boxed();
+        }
+        let (answer, answered) = oneshot::channel();
+        let begun = self.producer.ledger().begin(answer);
+        if let Ok(key) = begun {
+            self.earlier.batch_begins();
+            self.backlog.push_back(Begun { batch, key, next: 0, run: None, sent: 0 });
+            self.send_backlog().await;
+        }
+        let closed = || Submitted::Fatal("the producer was closed".to_owned());
+        async move { answered.await.unwrap_or_else(|_| closed()) }.boxed()
+    }
+
+    /// Sends what is left, then lets go of the connection.
+    pub(crate) async fn close(&mut self) {
+        let sent = tokio::time::timeout(CLOSE, self.send_backlog()).await;
+        if sent.is_err() {
+            tracing::warn!(code = "kafka_close", "closed with records that were never sent");
+        }
+        self.producer.close(CLOSE).await;
+    }
+
+    async fn send_backlog(&mut self) {
+        while let Some(mut begun) = self.backlog.pop_front() {
+            if self.send(&mut begun) {
+                continue;
+            }
+            // Back in place before anything can cancel the call.
+            self.backlog.push_front(begun);
+            self.producer.room().await;
+        }
+    }
+
+    /// Sends the rest of a batch as far as there is room; false when there was not enough.
+    fn send(&mut self, begun: &mut Begun) -> bool {
+        let Submitter { producer, form, earlier, .. } = self;
+        while let Some(record) = begun.batch.records.get(begun.next) {
+            match form.write(record) {
+                Written::Record(outgoing) => {
+                    let run = *begun.run.get_or_insert_with(|| producer.ledger().open_run(begun.key));
+                    if let Some((partition, offset)) = earlier.take(outgoing.topic, record.id) {
+                        producer.ledger().found(run, outgoing.topic, partition, offset);
+                    } else {
+                        match producer.send(run, begun.next, outgoing) {
+                            Ok(()) => begun.sent += 1,
+                            Err(SendError::Full) => return false,
+                            Err(SendError::Unfit(reason, detail)) => {
+                                producer.ledger().reject(begun.key, begun.next, reason, detail);
+                            }
+                            Err(SendError::Broken(why)) => {
+                                producer.freeze(&why);
+                                return true;
+                            }
+                        }
+                    }
+                }
+                Written::Mark(alive) => {
+                    if producer.carries_marks() {
+                        let mut ledger = producer.ledger();
+                        if let Some(run) = begun.run.take() {
+                            ledger.close_run(run, std::mem::take(&mut begun.sent));
+                        }
+                        ledger.mark(begun.key, record.id, alive);
+                    }
+                }
+                Written::Nothing => {}
+                Written::Unfit(reason, detail) => producer.ledger().reject(begun.key, begun.next, reason, detail),
+            }
+            begun.next += 1;
+        }
+        let mut ledger = producer.ledger();
+        if let Some(run) = begun.run.take() {
+            ledger.close_run(run, begun.sent);
+        }
+        ledger.close_batch(begun.key);
+        let due = ledger.has_due_mark();
+        drop(ledger);
+        if due {
+            producer.write_marks();
+        }
+        true
+    }
+}

@@ -1,0 +1,135 @@
+//! Dead letters in a Kafka topic: `dead_letters: { kafka: { connection: log, topic: iot-data-dlq } }`.
+//!
+//! The value is what could not be used, byte for byte; why, where from and when stand in the headers
+//! (`docs/formats.md`, "Headers"). The topic is made to hold the largest packet that can arrive, and refused at start
+//! when it does not.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telemill_engine::batch::Batch;
+use telemill_engine::clock::Clock;
+use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::record::{Reason, Record};
+use telemill_engine::registry::Description;
+use telemill_engine::sink::{Completion, Sink};
+use telemill_engine::stage::{BuildError, Component};
+use telemill_engine::topology::ByteSize;
+
+use crate::kafka::connection::KafkaConnection;
+use crate::kafka::handover::Lives;
+use crate::kafka::headers::HeaderWriter;
+use crate::kafka::ledger::Offsets;
+use crate::kafka::producer::{Outgoing, Producer, Settings};
+use crate::kafka::recall::Tails;
+use crate::kafka::submit::{Form, Submitter, WINDOW, Written};
+use crate::kafka::topics::ensure;
+use crate::kafka::wire::NO_DEVICE;
+use crate::kafka::writer::{Compression, check_settings, check_topic};
+
+/// What a dead letter may hold where the topology does not say: more than any packet that the ingress lets in.
+const LARGEST: u64 = 2 << 20;
+
+/// Dead letters as written.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaDeadLettersSpec {
+    /// The `kafka` connection to write to.
+    pub connection: String,
+    /// The topic. Its `max_message_bytes` must exceed the largest packet; 2 MiB where it is not declared.
+    pub topic: String,
+    /// How batches are compressed; `none` when absent.
+    #[serde(default)]
+    pub compression: Compression,
+    /// The most memory for letters that wait to be written; 64MiB when absent. Beyond it the stages before wait.
+    #[serde(default)]
+    pub buffer: Option<ByteSize>,
+}
+
+/// Dead letters, checked.
+pub struct CheckedDeadLetters {
+    connection: Arc<KafkaConnection>,
+    topic: String,
+    settings: Settings,
+    lives: Lives,
+}
+
+/// Dead letters, running.
+pub struct KafkaDeadLetters {
+    submitter: Submitter<LetterForm>,
+}
+
+impl Component for KafkaDeadLetters {
+    const KIND: &'static str = "kafka";
+    type Spec = KafkaDeadLettersSpec;
+    type Checked = CheckedDeadLetters;
+
+    fn check(spec: KafkaDeadLettersSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeadLetters> {
+        let connection = cx.connection::<KafkaConnection>("connection", &spec.connection);
+        let settings = check_settings(None, spec.compression, spec.buffer, cx);
+        let topic = check_topic("topic", &spec.topic, cx).then_some(spec.topic);
+        Some(CheckedDeadLetters {
+            connection: connection?,
+            topic: topic?,
+            settings: settings?,
+            lives: Lives::default(),
+        })
+    }
+
+    fn describe(checked: &CheckedDeadLetters) -> Description {
+        Description { writes: vec![checked.topic.clone()], ..Description::default() }
+    }
+
+    async fn build(checked: &CheckedDeadLetters, cx: &BuildContext) -> Result<Self, BuildError> {
+        let CheckedDeadLetters { connection, topic, settings, lives } = checked;
+        let began = cx.clock.now();
+        let mut wanted = cx.topics.get(topic);
+        wanted.max_message_bytes.get_or_insert(LARGEST);
+        let topics = ensure(connection, &[wanted]).await?;
+        let (earlier, _) = lives.last(connection, &cx.stage, &topics).await?;
+        let producer = Producer::connect(connection, &cx.stage, settings, &topics, None, Offsets::default())?;
+        let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
+        let submitter = Submitter::new(producer, form, earlier);
+        let view = submitter.view();
+        lives.begin(view.clone(), began);
+        cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view)));
+        Ok(KafkaDeadLetters { submitter })
+    }
+}
+
+impl Sink for KafkaDeadLetters {
+    fn window(&self) -> usize {
+        WINDOW
+    }
+
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        self.submitter.submit(batch).await
+    }
+
+    async fn close(&mut self) {
+        self.submitter.close().await;
+    }
+}
+
+struct LetterForm {
+    clock: Clock,
+    headers: HeaderWriter,
+}
+
+impl Form for LetterForm {
+    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a> {
+        let headers = self.headers.record(record);
+        let (headers, keyless) = match &record.dead {
+            Some(dead) => {
+                let headers = self.headers.dead(headers, dead, self.clock.now());
+                (headers, dead.reason == Reason::BAD_DEVICE_ID)
+            }
+            None => (headers, false),
+        };
+        let name = record.device.as_str();
+        let key = (!keyless && name != NO_DEVICE).then_some(name.as_bytes());
+        let value = record.message.as_ref().unwrap_or(&record.payload);
+        Written::Record(Outgoing { topic: 0, key, value, headers })
+    }
+}
