@@ -138,7 +138,11 @@ mod tests {
         retried("LOADING Redis is loading the dataset in memory", "loading", false);
         retried("BUSY Redis is busy running a script.", "busy", false);
         retried("OOM command not allowed when used memory > 'maxmemory'.", "out_of_memory", false);
-        retried("ERR Error running script (call to f_1): @user_script:9: -OOM command not allowed", "out_of_memory", false);
+        retried(
+            "ERR Error running script (call to f_1): @user_script:9: -OOM command not allowed",
+            "out_of_memory",
+            false,
+        );
         retried("MISCONF Errors writing to the AOF file: No space left on device", "not_writable", false);
         retried("NOREPLICAS Not enough good replicas to write.", "not_writable", false);
         retried("READONLY You can't write against a read only replica.", "read_only", true);

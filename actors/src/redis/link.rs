@@ -79,10 +79,10 @@ impl Link {
     /// The connection, made now if there is none.
     pub(crate) async fn get(&self) -> Result<Live, Failure> {
         let mut state = self.state.lock().await;
-        if let Some(live) = &state.live {
-            if live.number > self.given_up.load(Ordering::Acquire) {
-                return Ok(live.clone());
-            }
+        if let Some(live) = &state.live
+            && live.number > self.given_up.load(Ordering::Acquire)
+        {
+            return Ok(live.clone());
         }
         state.live = None;
         let limit = CONNECT_TIMEOUT.min(self.connection.response_timeout);

@@ -56,9 +56,9 @@ pub(super) async fn claim(link: &Link, lease: Duration, topology: &str, owner: &
         }
         let left = Duration::from_millis(u64::try_from(answer.number(1)).unwrap_or_default());
         let ends = Instant::now() + left;
-        let renewed = awaited.as_ref().is_some_and(|(known, known_end)| {
-            known.instance != holder.instance || ends > *known_end + lease / 10
-        });
+        let renewed = awaited
+            .as_ref()
+            .is_some_and(|(known, known_end)| known.instance != holder.instance || ends > *known_end + lease / 10);
         if renewed || Instant::now() > deadline {
             return Err(StoreError::Held(holder));
         }
@@ -70,13 +70,7 @@ pub(super) async fn claim(link: &Link, lease: Duration, topology: &str, owner: &
     }
 }
 
-async fn ask(
-    link: &Link,
-    lease: Duration,
-    topology: &str,
-    owner: &Owner,
-    gone: &str,
-) -> Result<Answer, StoreError> {
+async fn ask(link: &Link, lease: Duration, topology: &str, owner: &Owner, gone: &str) -> Result<Answer, StoreError> {
     let [claim, epochs] = keys(topology);
     let head = head(owner);
     let instance = owner.instance.to_string();

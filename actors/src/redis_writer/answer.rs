@@ -24,10 +24,7 @@ pub(super) fn submitted(value: Value, batch: &Batch, guard: Option<&str>, epoch:
             let detail = format!("`{guard}` has {stored} of topic {topic}, but the batch follows {previous}");
             Submitted::Gap { detail }
         }
-        "type" => Submitted::Rejected {
-            records: rejections(&answer, batch),
-            others_applied: false,
-        },
+        "type" => Submitted::Rejected { records: rejections(&answer, batch), others_applied: false },
         _ => Submitted::Fatal(refusal(&answer, guard, epoch)),
     }
 }

@@ -24,7 +24,8 @@ impl Devices {
 
     async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, PortError> {
         let value = self.link.query(command).await.map_err(|failure| PortError(failure.to_string()))?;
-        let unexpected = |error| PortError(format!("redis at {} answered something else: {error}", self.link.address()));
+        let unexpected =
+            |error| PortError(format!("redis at {} answered something else: {error}", self.link.address()));
         from_redis_value(value).map_err(unexpected)
     }
 

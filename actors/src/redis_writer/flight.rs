@@ -35,9 +35,10 @@ impl Flight {
 }
 
 impl Turn {
-    /// The batch has its answer, which is given back as it is to be told. A gap behind a batch that failed is no gap of
-    /// the store's: it closes once that batch is submitted again.
-    pub(super) fn end(self, submitted: Submitted) -> Submitted {
+    /// The batch has its answer, which is given back as it is to be told. It is in flight until the turn is dropped.
+    ///
+    /// A gap behind a batch that failed is no gap of the store's: it closes once that batch is submitted again.
+    pub(super) fn judge(&self, submitted: Submitted) -> Submitted {
         if matches!(submitted, Submitted::Delivered) {
             return submitted;
         }
@@ -74,11 +75,14 @@ mod tests {
         let flight = Flight::default();
         let first = flight.enter().unwrap();
         let second = flight.enter().unwrap();
-        first.end(Submitted::Fatal("gone".to_owned()));
+        first.judge(Submitted::Fatal("gone".to_owned()));
+        drop(first);
         assert!(flight.enter().is_none(), "the second is still out");
-        assert!(matches!(second.end(gap()), Submitted::Retry { .. }), "the gap is the first one's doing");
+        assert!(matches!(second.judge(gap()), Submitted::Retry { .. }), "the gap is the first one's doing");
+        assert!(flight.enter().is_none(), "its answer was not taken yet");
+        drop(second);
         let again = flight.enter().expect("all are answered");
-        assert!(matches!(again.end(gap()), Submitted::Gap { .. }), "this gap is the store's");
+        assert!(matches!(again.judge(gap()), Submitted::Gap { .. }), "this gap is the store's");
     }
 
     #[test]
@@ -86,8 +90,8 @@ mod tests {
         let flight = Flight::default();
         let first = flight.enter().unwrap();
         let second = flight.enter().unwrap();
-        first.end(gap());
-        drop(second);
+        first.judge(gap());
+        drop((first, second));
         assert!(flight.enter().is_some());
     }
 }

@@ -152,7 +152,7 @@ impl Sink for RedisWriter {
         };
         match first {
             Poll::Ready(submitted) => answered_in(turn, submitted),
-            Poll::Pending => Box::pin(async move { turn.end(answer.await) }),
+            Poll::Pending => Box::pin(async move { turn.judge(answer.await) }),
         }
     }
 
@@ -194,9 +194,13 @@ fn answered(submitted: Submitted) -> Completion {
     Box::pin(ready(submitted))
 }
 
-/// An answer that is known, and still counts as in flight until it was taken.
+/// An answer that is known, of a batch that counts as in flight until it was taken.
 fn answered_in(turn: flight::Turn, submitted: Submitted) -> Completion {
-    Box::pin(async move { turn.end(submitted) })
+    let submitted = turn.judge(submitted);
+    Box::pin(async move {
+        drop(turn);
+        submitted
+    })
 }
 
 fn is_guarded(batch: &Batch) -> bool {

@@ -1,3 +1,8 @@
 //! The connectors against real brokers and stores, one module a component.
 
+#![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
+
 mod kafka_topics;
+mod redis_state;
+mod redis_support;
+mod redis_writer;
