@@ -16,6 +16,7 @@ use telemill_engine::registry::Registry;
 /// Every kind of component and connection there is: the only list.
 pub fn register_all(registry: &mut Registry) {
     registry.connection::<kafka::connection::KafkaConnection>();
+    registry.connection::<mqtt::MqttConnection>();
     registry.connection::<redis::RedisConnection>();
     registry.store::<redis_state::RedisState>();
     registry.source::<mqtt_ingress::MqttIngress>();

@@ -226,7 +226,16 @@ mod tests {
 
     use super::*;
 
-    fn check(spec: &str) -> Result<MqttConnection, Vec<FieldProblem>> {
+    fn spec(url: &str) -> MqttConnectionSpec {
+        MqttConnectionSpec {
+            url: url.to_owned(),
+            packet_ids: PacketIds::default(),
+            max_inflight: default_max_inflight(),
+            keep_alive: default_keep_alive(),
+        }
+    }
+
+    fn check(spec: MqttConnectionSpec) -> Result<MqttConnection, Vec<FieldProblem>> {
         let mut problems = Vec::new();
         let (connections, topics) = (Connections::new(), Topics::default());
         let mut cx = CheckContext {
@@ -236,7 +245,7 @@ mod tests {
             topics: &topics,
             problems: &mut problems,
         };
-        let checked = MqttConnection::check(serde_json::from_str(spec).unwrap(), &mut cx);
+        let checked = MqttConnection::check(spec, &mut cx);
         checked.filter(|_| problems.is_empty()).ok_or(problems)
     }
 
@@ -276,17 +285,18 @@ mod tests {
 
     #[test]
     fn all_problems_are_found_at_once() {
-        let problems = check(r#"{"url":"mqtts://broker","max_inflight":0,"keep_alive":0}"#).unwrap_err();
+        let bad = MqttConnectionSpec { max_inflight: 0, keep_alive: Duration::ZERO.into(), ..spec("mqtts://broker") };
+        let problems = check(bad).unwrap_err();
         let found: Vec<_> = problems.iter().map(|p| (p.at.as_str(), p.code)).collect();
         let expect = [("url", "mqtt::url"), ("max_inflight", "mqtt::max_inflight"), ("keep_alive", "mqtt::keep_alive")];
         assert_eq!(found, expect);
-        assert!(check(r#"{"url":"mqtt://broker","max_inflight":16384}"#).is_err());
-        assert!(check(r#"{"url":"mqtt://broker","max_inflight":16383}"#).is_ok());
+        let of_window = |max_inflight| check(MqttConnectionSpec { max_inflight, ..spec("mqtt://broker") });
+        assert!(of_window(16_383).is_ok() && of_window(16_384).is_err() && of_window(70_000).is_err());
     }
 
     #[test]
     fn defaults_are_safe_and_the_password_is_not_printed() {
-        let connection = check(r#"{"url":"mqtt://ann:hunter2@broker"}"#).unwrap();
+        let connection = check(serde_json::from_str(r#"{"url":"mqtt://ann:hunter2@broker"}"#).unwrap()).unwrap();
         assert_eq!((connection.packet_ids, connection.max_inflight), (PacketIds::Unknown, 1000));
         assert_eq!(connection.keep_alive, Duration::from_secs(10));
         let printed = format!("{connection:?} {}", connection.address());

@@ -1,0 +1,27 @@
+//! What the MQTT tests share: a place for an ingress to be built in, and whom it talks to.
+
+mod counters;
+mod publisher;
+mod scripted;
+mod site;
+mod store;
+
+pub use counters::Counters;
+pub use publisher::{Publisher, kick};
+pub use scripted::{Peer, Scripted};
+pub use site::{Ingress, Site, data};
+pub use store::{MemoryStore, ProducedLog};
+
+use std::time::Duration;
+
+/// How long a test waits for what must happen.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// Waits for something that must happen soon.
+#[track_caller]
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(SOON, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited {SOON:?} in vain for {what}"),
+    }
+}
