@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
 mod kafka_topics;
-mod mqtt_commands;
-mod mqtt_ingress;
 mod mqtt_support;
 mod redis_state;
 mod redis_support;
