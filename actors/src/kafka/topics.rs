@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::Client;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use telemill_engine::context::TopicDecl;
@@ -67,6 +69,16 @@ pub async fn identity(connection: &KafkaConnection, topic: &str) -> Result<Optio
         Ok(described) => Ok(described?.first().copied().flatten().map(|d| (d.id, d.partitions))),
         Err(late) => Err(unavailable(connection, late)),
     }
+}
+
+/// As [`identity`], of several topics, by a client that is there already. Blocks for `timeout` at most.
+pub(crate) fn identities<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<Vec<Option<(TopicId, i32)>>, RDKafkaErrorCode> {
+    let described = describe(client, topics, timeout)?;
+    Ok(described.into_iter().map(|found| found.map(|found| (found.id, found.partitions))).collect())
 }
 
 type Admin = AdminClient<Logged>;
