@@ -40,7 +40,9 @@ pub fn check(world: &World, tables: &Tables) {
     });
     for record in in_log.iter().filter(|r| Poison::of(&r.payload) == Poison::Keyed) {
         if !dead.by_stage.contains(&("keyed".to_owned(), number_of(record))) {
-            world.trouble.violation(format!("{} is poison for the keyed stage and not in the dead letters", number_of(record)));
+            world
+                .trouble
+                .violation(format!("{} is poison for the keyed stage and not in the dead letters", number_of(record)));
         }
     }
     journal(world);
@@ -70,7 +72,9 @@ fn produced(world: &World, dead: &Dead) {
             let before = last.insert(record.device.clone(), number);
             if before.is_some_and(|before| before >= number) {
                 let device = &record.device;
-                world.trouble.violation(format!("{device}: {number} stands behind {before:?} in data/{partition}/{offset}"));
+                world
+                    .trouble
+                    .violation(format!("{device}: {number} stands behind {before:?} in data/{partition}/{offset}"));
             }
         }
     }

@@ -41,7 +41,9 @@ where
 }
 
 /// A source stage.
-pub fn source<S: Source>(build: impl Fn(&BuildContext) -> Result<S, BuildError> + Send + Sync + 'static) -> StageFactory {
+pub fn source<S: Source>(
+    build: impl Fn(&BuildContext) -> Result<S, BuildError> + Send + Sync + 'static,
+) -> StageFactory {
     StageFactory::Source(make(move |cx| {
         let built = build(&cx).map(erased::split);
         async { built }

@@ -17,8 +17,9 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::context::BuildContext;
+use crate::registry::SessionLimits;
 use crate::registry::StageFactory;
-use crate::runtime::{Capacity, Deployment, DeploymentView, Ended, SessionLimits};
+use crate::runtime::{Capacity, Deployment, DeploymentView, Ended};
 use crate::stage::Outlet;
 use crate::topology::Plan;
 
@@ -253,4 +254,3 @@ pub fn plan(world: &Arc<World>, tables: &Tables) -> Plan {
         })
         .build()
 }
-

@@ -108,12 +108,8 @@ impl FakeSink {
 
     /// The rejection of the records that `bad` picks, if there are any.
     pub fn reject(batch: &Batch, others_applied: bool, bad: impl Fn(&Record) -> bool) -> Option<Submitted> {
-        let reject = |(index, _)| Rejection {
-            index,
-            reason: Reason("bad"),
-            detail: "injected".to_owned(),
-            permanent: false,
-        };
+        let reject =
+            |(index, _)| Rejection { index, reason: Reason("bad"), detail: "injected".to_owned(), permanent: false };
         let bad = |(_, r): &(usize, &Record)| r.dead.is_none() && bad(r);
         let records: Vec<_> = batch.records.iter().enumerate().filter(bad).map(reject).collect();
         (!records.is_empty()).then_some(Submitted::Rejected { records, others_applied })

@@ -68,7 +68,7 @@ impl SimKeyed {
         if s.sequence <= s.journalled {
             return;
         }
-        let cause = now.cause.map(|p| (p.topic.0.as_u128(), p.offset));
+        let cause = Some((now.cause.topic.0.as_u128(), now.cause.offset));
         let transition = Transition { sequence: s.sequence, kind, log_time: now.log, cause };
         let body = serde_json::to_vec(&transition).expect("plain data");
         let id = EventId(Ulid::from_parts(s.sequence, u128::from(device.hash64())));

@@ -244,7 +244,9 @@ impl Acker for Committer {
         for (partition, tag) in batches {
             let open = self.flow.lock().open.remove(&tag);
             let Some((_, next)) = open else {
-                self.world.trouble.violation(format!("batch {tag} of {partition} was acknowledged twice, or after it was let go of"));
+                self.world
+                    .trouble
+                    .violation(format!("batch {tag} of {partition} was acknowledged twice, or after it was let go of"));
                 continue;
             };
             for (topic, (_, id)) in self.flow.topics.iter().enumerate() {

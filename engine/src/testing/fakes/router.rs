@@ -81,7 +81,11 @@ impl Sink for SimRouter {
         async move {
             let _flying = flying;
             sleep_until(at).await;
-            let answer = if lock(&wire).broken { retry("one before it did not get through") } else { write(&world, topic, &batch) };
+            let answer = if lock(&wire).broken {
+                retry("one before it did not get through")
+            } else {
+                write(&world, topic, &batch)
+            };
             if !matches!(answer, Submitted::Delivered) {
                 lock(&wire).broken = true;
             }
