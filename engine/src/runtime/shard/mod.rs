@@ -30,7 +30,7 @@ use crate::metrics::StageTime;
 use crate::record::{Kind, Reason, Record};
 use crate::stage::Outlet;
 
-use super::ack_book::AckBook;
+use super::ack_book::{AckBook, Outstanding};
 use super::cell::{Cell, ExitReason, StageCommon};
 use super::mailbox::{Delivery, Mailbox};
 use super::outlet::Wires;
@@ -64,6 +64,11 @@ pub struct ShardCell {
 }
 
 impl ShardCell {
+    /// To wait for what it sends, even when it is gone.
+    pub(super) fn sent(&self) -> Outstanding {
+        self.sent.watch()
+    }
+
     async fn run(&mut self) -> ExitReason {
         loop {
             let now = Instant::now();
