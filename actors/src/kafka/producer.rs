@@ -95,12 +95,9 @@ impl Producer {
         let largest = limits().max().unwrap_or(BATCH_BYTES).clamp(1000, 1_000_000_000);
         // A batch that a topic refuses for its size would take all its records with it.
         let batch = limits().min().unwrap_or(BATCH_BYTES).min(BATCH_BYTES);
-        let mut config = connection.client_config();
+        let mut config = connection.producer_config();
         config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
             .set("message.timeout.ms", "0")
-            .set("partitioner", "murmur2_random")
             .set("message.max.bytes", largest.to_string())
             .set("batch.size", batch.to_string())
             .set("linger.ms", settings.linger.as_millis().to_string())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
+mod kafka_source;
 mod kafka_topics;
 mod mqtt_support;
 mod redis_state;

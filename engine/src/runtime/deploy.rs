@@ -280,7 +280,12 @@ impl Wiring {
     /// What a stage has whatever it is, entered into the list of members.
     fn common(&mut self, index: usize) -> (StageCommon, usize) {
         let stage = &self.plan.stages[index];
-        let carries = stage.description.marks != MarksRole::None;
+        let feeds_keyed = || self.reachable(index).into_iter().any(|to| self.is_keyed(to));
+        let carries = match stage.description.marks {
+            MarksRole::None => false,
+            MarksRole::Follows => feeds_keyed(),
+            MarksRole::Emits | MarksRole::Carries => true,
+        };
         let cx = BuildContext {
             stage: stage.name.clone(),
             marks: self.plan.marks.clone().filter(|_| carries),

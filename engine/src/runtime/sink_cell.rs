@@ -460,10 +460,10 @@ impl SinkCell {
 async fn answered(flights: &mut VecDeque<Flight>, index: usize) {
     poll_fn(|cx| {
         for flight in flights.iter_mut() {
-            if let FlightState::Submitted(completion) = &mut flight.state {
-                if let Poll::Ready(answer) = completion.poll_unpin(cx) {
-                    flight.state = FlightState::Answered(answer);
-                }
+            if let FlightState::Submitted(completion) = &mut flight.state
+                && let Poll::Ready(answer) = completion.poll_unpin(cx)
+            {
+                flight.state = FlightState::Answered(answer);
             }
         }
         match flights.get(index) {

@@ -21,6 +21,9 @@ use super::table::SessionTable;
 use super::wheel::Wheel;
 use super::{AckBook, ShardCell};
 
+/// The journals of a shard's stages, by stage.
+type Journals = Vec<(String, Arc<dyn Journal>)>;
+
 /// Why a shard could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -207,7 +210,7 @@ async fn load_passive(store: &dyn StateStore, scope: &Scope) -> Result<Passive, 
     }
 }
 
-fn journals(group: &Group, common: &StageCommon) -> Result<Vec<(String, Arc<dyn Journal>)>, OpenError> {
+fn journals(group: &Group, common: &StageCommon) -> Result<Journals, OpenError> {
     let mut journals = Vec::new();
     for stage in &group.stages {
         if let Some(sink) = &stage.journal {
