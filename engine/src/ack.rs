@@ -197,6 +197,11 @@ impl<T> OrderedAcks<T> {
         }
     }
 
+    /// Whether [`OrderedAcks::pop`] has something to say.
+    pub fn has_next(&self) -> bool {
+        !self.broken && self.waiting.front().is_some_and(|(.., outcome)| outcome.is_some())
+    }
+
     /// How many batches have no outcome yet, or wait for one before them.
     pub fn len(&self) -> usize {
         self.waiting.len()

@@ -205,6 +205,8 @@ pub struct CheckedStage<F> {
 }
 
 type Check<T> = Box<dyn Fn(&Node, &mut Problems, &mut CheckContext<'_>) -> Option<T> + Send + Sync>;
+/// Makes a state store.
+pub type MakeStore = Arc<dyn Factory<Arc<dyn StateStore>>>;
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// One kind of component.
@@ -231,7 +233,7 @@ pub struct Registry {
     /// What `dead_letters:` may name.
     pub dead_letters: BTreeMap<&'static str, Entry<CheckedStage<StageFactory>>>,
     /// What `checkpoints:` may name.
-    pub stores: BTreeMap<&'static str, Entry<Arc<dyn Factory<Arc<dyn StateStore>>>>>,
+    pub stores: BTreeMap<&'static str, Entry<MakeStore>>,
     /// Connections.
     pub connections: BTreeMap<&'static str, Entry<ConnectionValue>>,
 }
@@ -280,7 +282,7 @@ impl Registry {
         let check = |node: &Node, problems: &mut Problems, cx: &mut CheckContext<'_>| {
             let spec = decode::<C::Spec>(node, problems)?;
             let checked = C::check(spec, cx)?;
-            Some(Arc::new(StoreFactory::<C>(checked)) as Arc<dyn Factory<Arc<dyn StateStore>>>)
+            Some(Arc::new(StoreFactory::<C>(checked)) as MakeStore)
         };
         let entry = Entry {
             kind: C::KIND,

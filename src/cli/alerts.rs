@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::client::Client;
 use super::{DONE, Output};
 
+/// How long to wait before connecting again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Alerts: those that are active, and transitions as they happen.
 #[derive(Args)]
 #[command(
@@ -64,7 +67,7 @@ impl Alerts {
             }
             eprintln!("the stream ended; connecting again");
             stream = loop {
-                std::thread::sleep(Duration::from_secs(1));
+                std::thread::park_timeout(AGAIN);
                 if let Ok(stream) = self.client.events("/api/v1/alerts/stream", last.as_deref()) {
                     break stream;
                 }

@@ -92,6 +92,14 @@ impl KafkaConnection {
         }
         config
     }
+
+    /// What every producer for this cluster is configured with: in order, once, on every in-sync replica, and a device
+    /// where any client puts it.
+    pub fn producer_config(&self) -> ClientConfig {
+        let mut config = self.client_config();
+        config.set("enable.idempotence", "true").set("acks", "all").set("partitioner", "murmur2_random");
+        config
+    }
 }
 
 fn check_broker(broker: &str) -> Result<(), &'static str> {

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
+use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::Client;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 use telemill_engine::context::TopicDecl;
@@ -69,6 +71,16 @@ pub async fn identity(connection: &KafkaConnection, topic: &str) -> Result<Optio
     }
 }
 
+/// As [`identity`], of several topics, by a client that is there already. Blocks for `timeout` at most.
+pub(crate) fn identities<C: ClientContext>(
+    client: &Client<C>,
+    topics: &[&str],
+    timeout: Duration,
+) -> Result<Vec<Option<(TopicId, i32)>>, RDKafkaErrorCode> {
+    let described = describe(client, topics, timeout)?;
+    Ok(described.into_iter().map(|found| found.map(|found| (found.id, found.partitions))).collect())
+}
+
 type Admin = AdminClient<Logged>;
 
 struct Work {
@@ -97,7 +109,8 @@ impl Work {
                 return Err(unavailable(&self.connection, "not every partition has a leader"));
             }
             tries -= 1;
-            self.runtime.block_on(tokio::time::sleep(POLL));
+            // The timer belongs to the runtime that makes it.
+            self.runtime.block_on(async { tokio::time::sleep(POLL).await });
             described = self.describe(admin, &names)?;
         }
         let configs = self.configs(admin, &names)?;

@@ -44,8 +44,8 @@ pub struct CheckpointMeta {
     pub cursor: Cursor,
     /// The shard's own time at the cursor.
     pub log_time: LogTime,
-    /// The time of the last mark passed, by slot.
-    pub marks: Vec<(u16, Timestamp)>,
+    /// The time of the last mark passed, by slot, and for how long the slot had been alive at it.
+    pub marks: Vec<(u16, Timestamp, LogTime)>,
     /// For each keyed stage with a journal: the journal's end before anything behind the cursor was emitted.
     pub journals: Vec<(String, i64)>,
     /// The version of each keyed stage's session form, in the order in which they stand in a session's bytes.

@@ -4,8 +4,8 @@
 //! share is dropped. The book gives delivered tags back in the order of reading. The first batch of a partition that was
 //! let go of is reported once and ends the partition's sequence until the partition is assigned anew.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -16,14 +16,40 @@ use crate::position::Partition;
 /// The open acknowledgements of a source.
 #[derive(Default)]
 pub(super) struct AckBook {
-    partitions: Mutex<HashMap<Partition, Arc<Sequence>>>,
+    partitions: Mutex<BTreeMap<Partition, Arc<Sequence>>>,
     shared: Arc<Shared>,
+    /// Whether what was settled last is still being acknowledged.
+    acknowledging: AtomicBool,
 }
 
 #[derive(Default)]
 struct Shared {
     outstanding: AtomicUsize,
+    /// For the one that settles.
     changed: Notify,
+    /// For the one that waits until nothing is out.
+    quiet: Notify,
+}
+
+impl Shared {
+    fn resolved(&self) {
+        self.outstanding.fetch_sub(1, Ordering::AcqRel);
+        self.changed.notify_one();
+        self.quiet.notify_one();
+    }
+}
+
+/// Waits for the batches of a book, from outside its owner and after it.
+#[derive(Clone)]
+pub(super) struct Outstanding(Arc<Shared>);
+
+impl Outstanding {
+    /// Waits until nothing is out.
+    pub(super) async fn none(&self) {
+        while self.0.outstanding.load(Ordering::Acquire) > 0 {
+            self.0.quiet.notified().await;
+        }
+    }
 }
 
 struct Sequence {
@@ -36,8 +62,7 @@ impl AckListener for Sequence {
     fn resolved(&self, sequence: u64, outcome: Outcome) {
         lock(&self.ordered).resolve(sequence, outcome);
         self.outstanding.fetch_sub(1, Ordering::AcqRel);
-        self.shared.outstanding.fetch_sub(1, Ordering::AcqRel);
-        self.shared.changed.notify_one();
+        self.shared.resolved();
     }
 }
 
@@ -79,7 +104,33 @@ impl AckBook {
                 }
             }
         }
+        self.acknowledging.store(!settled.delivered.is_empty() || !settled.let_go.is_empty(), Ordering::Release);
         settled
+    }
+
+    /// What was settled last is acknowledged.
+    pub(super) fn acknowledged(&self) {
+        self.acknowledging.store(false, Ordering::Release);
+        self.shared.quiet.notify_one();
+    }
+
+    /// Waits until nothing of a partition is out and everything delivered of it is acknowledged. Only one may wait.
+    pub(super) async fn is_quiet(&self, partition: Partition) {
+        let is_busy = || {
+            let sequence = lock(&self.partitions).get(&partition).cloned();
+            let is_open = |s: Arc<Sequence>| {
+                s.outstanding.load(Ordering::Acquire) > 0 || lock(&s.ordered).has_next()
+            };
+            sequence.is_some_and(is_open) || self.acknowledging.load(Ordering::Acquire)
+        };
+        while is_busy() {
+            self.shared.quiet.notified().await;
+        }
+    }
+
+    /// To wait for what is out, even when the book is gone.
+    pub(super) fn watch(&self) -> Outstanding {
+        Outstanding(self.shared.clone())
     }
 
     /// Waits until a guard has resolved.
@@ -92,21 +143,15 @@ impl AckBook {
         self.shared.outstanding.load(Ordering::Acquire)
     }
 
-    /// Waits until nothing is out. Nobody else may wait for changes meanwhile.
+    /// Waits until nothing is out.
     pub(super) async fn all_resolved(&self) {
-        while self.outstanding() > 0 {
-            self.changed().await;
-        }
-    }
-
-    /// The batches of a partition that are out.
-    pub(super) fn outstanding_in(&self, partition: Partition) -> usize {
-        lock(&self.partitions).get(&partition).map_or(0, |s| s.outstanding.load(Ordering::Acquire))
+        self.watch().none().await;
     }
 
     /// Forgets all sequences. What is still out resolves unheard.
     pub(super) fn clear(&self) {
         lock(&self.partitions).clear();
+        self.acknowledging.store(false, Ordering::Release);
     }
 }
 

@@ -84,8 +84,14 @@ struct Wiring {
 /// Starts a topology. Returns once every stage runs; what is not there yet is waited for, as long as it takes.
 pub async fn deploy(plan: Plan, environment: Environment) -> Result<Deployment, DeployError> {
     let deployment = begin(plan, environment).await?;
-    deployment.started().await?;
-    Ok(deployment)
+    match deployment.started().await {
+        Ok(()) => Ok(deployment),
+        Err(error) => {
+            // Rolled back: what had started ends, and the claim is free for the next try.
+            deployment.drain().await;
+            Err(error)
+        }
+    }
 }
 
 /// Begins to start a topology: the deployment can be watched and stopped while its stages wait for what they need.
@@ -135,6 +141,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         members,
         ports,
         directory,
+        say: state,
         state: watch_state,
         stop,
         starting,
@@ -253,6 +260,7 @@ impl Wiring {
                     return Err(DeployError::Stopped);
                 }
                 tokio::select! {
+                    biased;
                     _ = status.until(|s| matches!(s, StageState::Running | StageState::Ended)) => {}
                     failed = watched.wait_for(|s| matches!(s, TopologyState::Failed(_) | TopologyState::Draining)) => {
                         return Err(match failed.map(|s| s.clone()) {
@@ -262,9 +270,6 @@ impl Wiring {
                     }
                 }
             }
-            if supervisor.send(Settled).await.is_err() {
-                return Err(DeployError::Stopped);
-            }
             state.send_if_modified(|state| {
                 let starting = *state == TopologyState::Starting;
                 if starting {
@@ -272,7 +277,10 @@ impl Wiring {
                 }
                 starting
             });
-            Ok(())
+            match supervisor.send(Settled).await {
+                Ok(()) => Ok(()),
+                Err(_) => Err(DeployError::Stopped),
+            }
         });
         (members, starting)
     }
@@ -280,7 +288,12 @@ impl Wiring {
     /// What a stage has whatever it is, entered into the list of members.
     fn common(&mut self, index: usize) -> (StageCommon, usize) {
         let stage = &self.plan.stages[index];
-        let carries = stage.description.marks != MarksRole::None;
+        let feeds_keyed = || self.reachable(index).into_iter().any(|to| self.is_keyed(to));
+        let carries = match stage.description.marks {
+            MarksRole::None => false,
+            MarksRole::Follows => feeds_keyed(),
+            MarksRole::Emits | MarksRole::Carries => true,
+        };
         let cx = BuildContext {
             stage: stage.name.clone(),
             marks: self.plan.marks.clone().filter(|_| carries),

@@ -53,6 +53,7 @@ pub struct Deployment {
     pub(super) members: Vec<Member>,
     pub(super) ports: Ports,
     pub(super) directory: Directory,
+    pub(super) say: watch::Sender<TopologyState>,
     pub(super) state: watch::Receiver<TopologyState>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) starting: tokio::task::JoinHandle<Result<(), DeployError>>,
@@ -142,9 +143,16 @@ impl Deployment {
     pub async fn drain(self) -> Ended {
         let deadline = self.drain_deadline;
         self.stop.send_replace(true);
+        // Stages that have not started yet are not started any more.
+        self.say.send_if_modified(|state| {
+            let goes_on = matches!(state, TopologyState::Starting | TopologyState::Running);
+            if goes_on {
+                *state = TopologyState::Draining;
+            }
+            goes_on
+        });
         let all_ended = async {
             // A stage that was never started has nothing to end.
-            let _ = self.starting.is_finished();
             for member in self.members.iter().filter(|m| m.role != Role::Keyed) {
                 member
                     .status

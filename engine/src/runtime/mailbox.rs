@@ -55,7 +55,7 @@ pub struct Room {
 pub struct Closed;
 
 struct Shared {
-    queue: Mutex<VecDeque<Delivery>>,
+    queue: Mutex<Queue>,
     queued_records: AtomicUsize,
     arrived: Notify,
     records: Arc<Semaphore>,
@@ -65,10 +65,16 @@ struct Shared {
     metrics: Arc<StageMetrics>,
 }
 
+#[derive(Default)]
+struct Queue {
+    deliveries: VecDeque<Delivery>,
+    closed: bool,
+}
+
 /// The sending end; one for each outlet that feeds the mailbox.
 pub struct MailboxSender(Arc<Shared>);
 
-/// The receiving end. It may be handed from one incarnation of the stage to the next.
+/// The receiving end. It may be handed from one incarnation of the stage to the next; dropping it closes the mailbox.
 pub struct Mailbox(Arc<Shared>);
 
 /// A mailbox for the stage that `metrics` belong to.
@@ -105,9 +111,14 @@ impl MailboxSender {
             },
             (Err(_), _) => self.wait(None, records, bytes).await?,
         };
+        let mut queue = shared.lock();
+        if queue.closed {
+            return Err(Closed);
+        }
         let queued = shared.queued_records.fetch_add(batch.len(), Ordering::Relaxed) + batch.len();
         shared.metrics.mailbox_records(queued);
-        shared.lock().push_back(Delivery { batch, room });
+        queue.deliveries.push_back(Delivery { batch, room });
+        drop(queue);
         shared.arrived.notify_one();
         Ok(())
     }
@@ -163,8 +174,8 @@ impl Mailbox {
     /// whose order among the others does not matter.
     pub fn try_receive_if(&self, mut wanted: impl FnMut(&Batch) -> bool) -> Option<Delivery> {
         let mut queue = self.0.lock();
-        let index = queue.iter().position(|delivery| wanted(&delivery.batch))?;
-        let delivery = queue.remove(index)?;
+        let index = queue.deliveries.iter().position(|delivery| wanted(&delivery.batch))?;
+        let delivery = queue.deliveries.remove(index)?;
         let before = self.0.queued_records.fetch_sub(delivery.batch.len(), Ordering::Relaxed);
         self.0.metrics.mailbox_records(before - delivery.batch.len());
         Some(delivery)
@@ -182,21 +193,32 @@ impl Mailbox {
 
     /// Whether nothing is queued and nobody can send any more.
     pub fn is_finished(&self) -> bool {
-        self.0.senders.load(Ordering::Acquire) == 0 && self.0.lock().is_empty()
+        self.0.senders.load(Ordering::Acquire) == 0 && self.0.lock().deliveries.is_empty()
     }
 
     /// Lets go of everything queued, and of everyone who waits for room.
     pub fn close(&self) {
         self.0.records.close();
         self.0.bytes.close();
-        let dropped: Vec<Delivery> = self.0.lock().drain(..).collect();
+        let mut queue = self.0.lock();
+        queue.closed = true;
+        let dropped = std::mem::take(&mut queue.deliveries);
         self.0.queued_records.store(0, Ordering::Relaxed);
+        drop(queue);
+        // Their guards call back: never under the lock.
         drop(dropped);
     }
 }
 
+impl Drop for Mailbox {
+    /// The stage is gone for good: nobody may wait for room that will never be.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Delivery>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -259,6 +281,18 @@ mod tests {
         drop(other);
         assert!(mailbox.receive().await.is_none());
         assert!(mailbox.is_finished());
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_that_is_dropped_lets_go_of_everything_and_everybody() {
+        let (sender, mailbox) = with_capacity(1);
+        sender.send(batch(1)).await.unwrap();
+        let other = sender.clone();
+        let waiting = tokio::spawn(async move { other.send(batch(1)).await });
+        tokio::task::yield_now().await;
+        drop(mailbox);
+        assert!(waiting.await.unwrap().is_err());
+        assert!(sender.send(batch(1)).await.is_err());
     }
 
     #[tokio::test]

@@ -108,6 +108,9 @@ impl Wires {
     }
 
     /// Makes a batch of records that this stage made and sends it, chained to what it sent before on this outlet.
+    ///
+    /// Several records made out of one get positions of their own: each the next output index, so that a sink's guard
+    /// can tell them apart, and the same ones on every replay.
     pub async fn send_made(&mut self, outlet: Outlet, partition: Partition, records: Vec<Record>, guards: Guards) {
         let Some(wired) = self.outlets.get_mut(usize::from(outlet.0)) else {
             return guards.delivered();
@@ -116,14 +119,31 @@ impl Wires {
         let chain = wired.last.entry(partition).or_default();
         let mut batch = Batch::new(partition, records, guards);
         batch.previous = chain.clone();
-        for position in batch.records.iter().filter_map(|r| r.position) {
-            let at = (position.topic, position.offset, position.output);
+        for position in batch.records.iter_mut().filter_map(|r| r.position.as_mut()) {
             match chain.iter_mut().find(|(topic, ..)| *topic == position.topic) {
-                Some(last) => *last = at,
-                None => chain.push(at),
+                Some((_, offset, output)) => {
+                    if *offset == position.offset {
+                        position.output = position.output.max(*output + 1);
+                    }
+                    (*offset, *output) = (position.offset, position.output);
+                }
+                None => chain.push((position.topic, position.offset, position.output)),
             }
         }
         self.send(outlet, batch).await;
+    }
+
+    /// A batch was received in which some topics have nothing before them: their partition is read anew, from an
+    /// earlier place, and so their chains begin anew too.
+    pub fn begin_with(&mut self, batch: &Batch) {
+        for position in batch.records.iter().filter_map(|r| r.position) {
+            if batch.previous_in(position.topic).is_some() {
+                continue;
+            }
+            for chain in self.outlets.iter_mut().filter_map(|o| o.last.get_mut(&batch.partition)) {
+                chain.retain(|(topic, ..)| *topic != position.topic);
+            }
+        }
     }
 
     /// Forgets what was sent of a partition: it is about to be read again.

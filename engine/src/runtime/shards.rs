@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::position::{Cursor, Partition};
 
+use super::ack_book::Outstanding;
 use super::directory::Directory;
 use super::mailbox::{Capacity, mailbox};
 use super::outlet::ShardSwitch;
@@ -23,8 +24,15 @@ pub(super) struct Shards {
     directory: Directory,
     supervisor: Addr<Supervisor>,
     capacity: Capacity,
-    /// Told when a shard's actor has ended for good.
-    running: Mutex<HashMap<Partition, oneshot::Receiver<()>>>,
+    running: Mutex<HashMap<Partition, Running>>,
+}
+
+/// A shard that was opened.
+struct Running {
+    /// Told when its actor has ended for good.
+    ended: oneshot::Receiver<()>,
+    /// What it has sent. Its successor reads the journals, and must not miss what is still on its way there.
+    sent: Outstanding,
 }
 
 impl Shards {
@@ -38,7 +46,7 @@ impl Shards {
         Shards { group, switch, directory, supervisor, capacity, running: Mutex::default() }
     }
 
-    fn take(&self, partition: Partition) -> Option<oneshot::Receiver<()>> {
+    fn take(&self, partition: Partition) -> Option<Running> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition)
     }
 }
@@ -62,10 +70,11 @@ impl ShardControl for Shards {
                     }
                 }
             };
-            let (ended, running) = oneshot::channel();
-            let start = StartChild { cell: Box::new(shard), on_failure: OnFailure::Drop, ended: Some(ended) };
+            let sent = shard.sent();
+            let (end, ended) = oneshot::channel();
+            let start = StartChild { cell: Box::new(shard), on_failure: OnFailure::Drop, ended: Some(end) };
             self.supervisor.send(start).await.map_err(|_| "the topology's supervisor has ended".to_owned())?;
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, running);
+            self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, Running { ended, sent });
             self.switch.connect(partition, sender);
             Ok(cursor)
         }
@@ -77,7 +86,8 @@ impl ShardControl for Shards {
             self.switch.disconnect(partition);
             if let Some(running) = self.take(partition) {
                 // The sender is dropped with the child's entry if it cannot be told any more: ended all the same.
-                let _ = running.await;
+                let _ = running.ended.await;
+                running.sent.none().await;
             }
         }
         .boxed()

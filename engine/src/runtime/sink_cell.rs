@@ -5,9 +5,10 @@
 //! batches. Batches, guards and their room stay here until the sink has answered; whatever happens to the sink, they
 //! are submitted again, in order.
 
-use std::collections::{HashSet, VecDeque};
+use std::any::Any;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -59,7 +60,7 @@ pub struct SinkCell {
     /// The end of a delivery that was larger than one batch may be; goes before the mailbox.
     rest: Option<(Batch, Arc<Room>)>,
     /// Partitions that are let go of until they are assigned anew, because the store fell behind.
-    discarding: HashSet<Partition>,
+    discarding: BTreeSet<Partition>,
 }
 
 /// A batch that is being written.
@@ -73,6 +74,8 @@ struct Flight {
     attempts: Vec<(usize, u32)>,
     /// How often the sink panicked while it had this batch.
     panics: u32,
+    /// The last panic came out of this batch.
+    at_fault: bool,
     /// Part of a batch that has used its attempts: the search for the record at fault is one attempt more, whatever it
     /// takes.
     bisecting: bool,
@@ -86,6 +89,8 @@ enum FlightState {
     Submitted(Completion),
     /// Answered.
     Answered(Submitted),
+    /// The sink panicked instead of answering.
+    Panicked(Box<dyn Any + Send>),
 }
 
 impl Flight {
@@ -93,8 +98,9 @@ impl Flight {
         matches!(self.state, FlightState::Answered(Submitted::Delivered))
     }
 
-    fn live(&self) -> usize {
-        self.batch.records.iter().filter(|r| r.dead.is_none()).count()
+    /// Whether its end is known, or that of one try.
+    fn is_answered(&self) -> bool {
+        matches!(self.state, FlightState::Answered(_) | FlightState::Panicked(_))
     }
 
     fn attempt(&mut self, index: usize) -> u32 {
@@ -130,21 +136,19 @@ impl SinkCell {
             Err(exit) => return exit,
         };
         for flight in &mut self.flights {
-            if matches!(flight.state, FlightState::Submitted(_)) {
+            if matches!(flight.state, FlightState::Submitted(_) | FlightState::Panicked(_)) {
                 flight.state = FlightState::Waiting;
             }
         }
         let mut backoff = self.common.backoff();
         loop {
-            while matches!(self.flights.front(), Some(Flight { state: FlightState::Answered(_), .. })) {
-                if let Err(exit) = self.settle(&mut backoff).await {
+            while self.flights.front().is_some_and(Flight::is_answered) {
+                if let Err(exit) = self.settle(&mut sink, &mut backoff).await {
                     return exit;
                 }
             }
             self.take(sink.window());
-            if let Err(exit) = self.submit(&mut sink).await {
-                return exit;
-            }
+            self.submit(&mut sink).await;
             if self.flights.is_empty() && self.rest.is_none() && self.mailbox.is_finished() {
                 sink.close().await;
                 return ExitReason::Drained;
@@ -167,25 +171,57 @@ impl SinkCell {
         }
     }
 
-    /// Submits what waits. A panic ends the actor, unless it only tells where the record at fault is.
-    async fn submit(&mut self, sink: &mut Box<dyn DynSink>) -> Result<(), ExitReason> {
-        for flight in &mut self.flights {
-            if !matches!(flight.state, FlightState::Waiting) {
-                continue;
+    /// Submits what waits, as far as the window goes and never past a batch that did not get through.
+    async fn submit(&mut self, sink: &mut Box<dyn DynSink>) {
+        for flight in self.flights.iter_mut().take(sink.window().max(1)) {
+            match flight.state {
+                FlightState::Waiting => {}
+                FlightState::Submitted(_) | FlightState::Answered(Submitted::Delivered) => continue,
+                FlightState::Answered(_) | FlightState::Panicked(_) => return,
             }
             // Unwind safety: a sink that panicked is not used again.
             match AssertUnwindSafe(sink.submit(flight.batch.clone())).catch_unwind().await {
                 Ok(completion) => flight.state = FlightState::Submitted(completion),
-                Err(panic) if flight.bisecting => {
-                    let detail = panic_message(panic.as_ref());
-                    flight.state =
-                        FlightState::Answered(Submitted::RejectedSomewhere { reason: Reason::PANIC, detail });
-                    *sink = self.common.build(&*self.factory).await?;
+                Err(panic) => {
+                    flight.state = FlightState::Panicked(panic);
+                    return;
                 }
-                Err(panic) => resume_unwind(panic),
             }
         }
-        Ok(())
+    }
+
+    /// The oldest batch made the sink panic: that ends the actor, unless it only tells where the record at fault is.
+    async fn panicked_on_the_oldest(&mut self, sink: &mut Box<dyn DynSink>) -> Result<(), ExitReason> {
+        let Some(flight) = self.flights.front_mut() else { return Ok(()) };
+        match std::mem::replace(&mut flight.state, FlightState::Waiting) {
+            FlightState::Panicked(panic) if flight.bisecting => {
+                let detail = panic_message(panic.as_ref());
+                flight.state = FlightState::Answered(Submitted::RejectedSomewhere { reason: Reason::PANIC, detail });
+                self.land().await;
+                for behind in self.flights.iter_mut().skip(1).filter(|f| !f.is_delivered()) {
+                    behind.state = FlightState::Waiting;
+                }
+                *sink = self.common.build(&*self.factory).await?;
+                Ok(())
+            }
+            FlightState::Panicked(panic) => {
+                flight.at_fault = true;
+                resume_unwind(panic)
+            }
+            state => {
+                flight.state = state;
+                Ok(())
+            }
+        }
+    }
+
+    /// The records of a batch that the sink is to write: not those that are in the dead letters already, unless it is
+    /// the dead letters.
+    fn live(&self, batch: &Batch) -> usize {
+        match self.common.dead_letters.exist() {
+            true => batch.records.iter().filter(|r| r.dead.is_none()).count(),
+            false => batch.len(),
+        }
     }
 
     /// Takes batches in hand while there is room in the window and enough to make a write worth while.
@@ -229,6 +265,7 @@ impl SinkCell {
                 taken_at: Instant::now(),
                 attempts: Vec::new(),
                 panics: 0,
+                at_fault: false,
                 bisecting: false,
                 state: FlightState::Waiting,
             });
@@ -260,7 +297,8 @@ impl SinkCell {
     }
 
     /// Acts on the answer to the oldest batch.
-    async fn settle(&mut self, backoff: &mut Backoff) -> Result<(), ExitReason> {
+    async fn settle(&mut self, sink: &mut Box<dyn DynSink>, backoff: &mut Backoff) -> Result<(), ExitReason> {
+        self.panicked_on_the_oldest(sink).await?;
         let Some(Flight { state: FlightState::Answered(answer), batch, .. }) = self.flights.front() else {
             return Ok(());
         };
@@ -289,8 +327,7 @@ impl SinkCell {
                 self.rejected(records, others_applied, backoff).await?;
             }
             Submitted::RejectedSomewhere { reason, detail } => {
-                let live = self.flights[0].live();
-                if live > 1 {
+                if self.live(&self.flights[0].batch) > 1 {
                     self.land().await;
                     self.bisect();
                 } else {
@@ -306,7 +343,7 @@ impl SinkCell {
     fn delivered(&mut self) {
         let Some(flight) = self.flights.pop_front() else { return };
         let metrics = &self.common.metrics;
-        metrics.forwarded(flight.live());
+        metrics.forwarded(self.live(&flight.batch));
         let took = flight.taken_at.elapsed();
         metrics.duration(took);
         metrics.spent(StageTime::Busy, took);
@@ -354,7 +391,7 @@ impl SinkCell {
             // What was applied is done; only the refused that are to be tried again are left in the batch.
             let refused: HashSet<usize> = rejections.iter().map(|r| r.index).collect();
             let before = records.len();
-            let live = |r: &crate::record::Record| r.dead.is_none();
+            let live = |r: &crate::record::Record| r.dead.is_none() || !dead_letters.exist();
             metrics.forwarded(records.iter().enumerate().filter(|(i, r)| live(r) && !refused.contains(i)).count());
             let mut index = 0;
             records.retain(|r| {
@@ -403,6 +440,7 @@ impl SinkCell {
             taken_at: flight.taken_at,
             attempts,
             panics: 0,
+            at_fault: false,
             bisecting: true,
             state: FlightState::Waiting,
         };
@@ -419,13 +457,11 @@ impl SinkCell {
     async fn let_go(&mut self, partition: Partition, why: Reason) {
         self.land().await;
         let metrics = self.common.metrics.clone();
-        self.flights.retain(|flight| {
-            let keep = flight.batch.partition != partition;
-            if !keep {
-                metrics.returned(why, flight.live());
-            }
-            keep
-        });
+        let (gone, kept) = std::mem::take(&mut self.flights).into_iter().partition(|f| f.batch.partition == partition);
+        self.flights = kept;
+        let gone: VecDeque<Flight> = gone;
+        gone.iter().for_each(|flight| metrics.returned(why, self.live(&flight.batch)));
+        drop(gone);
         if self.rest.as_ref().is_some_and(|(batch, _)| batch.partition == partition) {
             self.rest = None;
         }
@@ -461,8 +497,11 @@ async fn answered(flights: &mut VecDeque<Flight>, index: usize) {
     poll_fn(|cx| {
         for flight in flights.iter_mut() {
             if let FlightState::Submitted(completion) = &mut flight.state {
-                if let Poll::Ready(answer) = completion.poll_unpin(cx) {
-                    flight.state = FlightState::Answered(answer);
+                // Unwind safety: a completion that panicked is not polled again, nor its sink used.
+                match catch_unwind(AssertUnwindSafe(|| completion.poll_unpin(cx))) {
+                    Ok(Poll::Pending) => {}
+                    Ok(Poll::Ready(answer)) => flight.state = FlightState::Answered(answer),
+                    Err(panic) => flight.state = FlightState::Panicked(panic),
                 }
             }
         }
@@ -487,10 +526,9 @@ impl Cell for SinkCell {
         // Which record it was, the sink could not say: the batch is tried again, in halves once it has failed as often
         // as a record may.
         let limits = self.common.limits;
-        let submitting =
-            self.flights.iter_mut().find(|f| !f.is_delivered() && !matches!(f.state, FlightState::Submitted(_)));
-        let Some(front) = submitting else { return };
+        let Some(front) = self.flights.iter_mut().find(|f| f.at_fault) else { return };
         let detail = message.to_owned();
+        front.at_fault = false;
         front.panics += 1;
         if front.panics >= limits.max_attempts {
             front.state = FlightState::Answered(Submitted::RejectedSomewhere { reason: Reason::PANIC, detail });

@@ -36,7 +36,8 @@ pub trait ShardControl: Send + Sync {
     /// Opens the shard of a partition from its checkpoint and leads the partition's batches to it; the cursor up to
     /// which it has everything. A shard that was open is closed first.
     fn open(&self, partition: Partition) -> BoxFuture<'_, Result<Cursor, String>>;
-    /// Closes the shard of a partition: returns once it has dealt with everything it was sent.
+    /// Closes the shard of a partition: returns once it has dealt with everything it was sent, and everything that it
+    /// sent is resolved.
     fn close(&self, partition: Partition) -> BoxFuture<'_, ()>;
 }
 
@@ -57,6 +58,8 @@ pub struct SourceCell {
     followers: Followers,
     stop: watch::Receiver<bool>,
     book: AckBook,
+    /// Everything was read: what hangs on the source has seen the end, and nothing may be read again in this life.
+    read_ended: bool,
 }
 
 /// How a source's two halves came to their end.
@@ -87,7 +90,7 @@ impl SourceCell {
         followers: Followers,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        SourceCell { common, factory, wires, followers, stop, book: AckBook::default() }
+        SourceCell { common, factory, wires, followers, stop, book: AckBook::default(), read_ended: false }
     }
 
     async fn run(&mut self) -> ExitReason {
@@ -95,14 +98,18 @@ impl SourceCell {
         loop {
             self.book.all_resolved().await;
             self.book.clear();
+            if self.read_ended {
+                // What it could not acknowledge any more is read again by the next owner.
+                return ExitReason::Drained;
+            }
             let factory = self.factory.clone();
             let mut stop = self.stop.clone();
             let built = {
                 let build = pin!(self.common.build(&*factory));
                 let stopped = pin!(stop.wait_for(|stop| *stop));
-                match select(build, stopped).await {
-                    Either::Left((built, _)) => built,
-                    Either::Right(_) => {
+                match select(stopped, build).await {
+                    Either::Right((built, _)) => built,
+                    Either::Left(_) => {
                         self.wires.disconnect();
                         return ExitReason::Drained;
                     }
@@ -124,7 +131,7 @@ impl SourceCell {
 
     /// Reads and acknowledges until there is no more to do.
     async fn flow(&mut self, mut reader: Box<dyn DynReader>, mut acker: Box<dyn DynAcker>) -> End {
-        let SourceCell { common, wires, followers, stop, book, .. } = self;
+        let SourceCell { common, wires, followers, stop, book, read_ended: ended, .. } = self;
         let read_ended = AtomicBool::new(false);
         let wake = Notify::new();
         let mut reading = Reading { common, wires, followers, stop, book };
@@ -134,6 +141,7 @@ impl SourceCell {
                 if matches!(end, End::Read) {
                     // What hangs on the source sees its end, finishes, and so resolves what is out.
                     reading.wires.disconnect();
+                    *ended = true;
                 }
                 read_ended.store(true, Ordering::Release);
                 wake.notify_one();
@@ -176,6 +184,7 @@ async fn acknowledge(
         for (partition, tag) in settled.let_go {
             acker.give_back(partition, tag).await?;
         }
+        book.acknowledged();
         if read_ended.load(Ordering::Acquire) && book.outstanding() == 0 {
             // A guard may have resolved between the two looks; its outcome must not be left behind.
             let last = book.settle();
@@ -205,17 +214,23 @@ impl Reading<'_> {
             let event = {
                 let next = reader.next(self.common.limits.max_records);
                 let stopped = pin!(self.stop.wait_for(|stop| *stop));
-                match select(next, stopped).await {
-                    Either::Left((event, _)) => event,
-                    Either::Right(_) => return End::Read,
+                // The stop is looked at first: a source that always has more must still come to its end.
+                match select(stopped, next).await {
+                    Either::Left(_) => return End::Read,
+                    Either::Right((event, _)) => event,
                 }
             };
             self.common.metrics.spent(StageTime::Idle, since.elapsed());
             match event {
                 Ok(SourceEvent::Batch(batch)) => self.give_out(batch).await,
                 Ok(SourceEvent::Assigned { partitions, reply }) => {
-                    if let Err(why) = self.assigned(partitions, reply).await {
-                        return End::Broken(why);
+                    let mut stop = self.stop.clone();
+                    let stopped = pin!(stop.wait_for(|stop| *stop));
+                    let assigned = pin!(self.assigned(partitions, reply));
+                    match select(stopped, assigned).await {
+                        Either::Left(_) => return End::Read,
+                        Either::Right((Err(why), _)) => return End::Broken(why),
+                        Either::Right((Ok(()), _)) => {}
                     }
                 }
                 Ok(SourceEvent::Revoked { partitions, done }) => self.revoked(partitions, done).await,
@@ -256,6 +271,12 @@ impl Reading<'_> {
     ) -> Result<(), String> {
         let mut answers = Vec::with_capacity(partitions.len());
         for partition in partitions {
+            // Whatever is still on its way from an earlier assignment comes to its end first: it must not arrive
+            // behind what is about to be read.
+            if let Some(shards) = &self.followers.shards {
+                shards.close(partition).await;
+            }
+            self.book.is_quiet(partition).await;
             self.book.begin(partition);
             self.wires.forget(partition);
             answers.push((partition, self.resume(partition).await?));
@@ -296,15 +317,20 @@ impl Reading<'_> {
     }
 
     async fn revoked(&mut self, partitions: Vec<Partition>, done: oneshot::Sender<()>) {
-        for partition in &partitions {
-            if let Some(shards) = &self.followers.shards {
-                shards.close(*partition).await;
-            }
+        let mut done = done;
+        {
+            let given_up = pin!(async {
+                for partition in &partitions {
+                    if let Some(shards) = &self.followers.shards {
+                        shards.close(*partition).await;
+                    }
+                    // The acknowledging half runs beside this one and tells the source; here it is only waited for.
+                    self.book.is_quiet(*partition).await;
+                }
+            });
+            select(given_up, pin!(done.closed())).await;
         }
-        // The acknowledging half runs beside this one and tells the source; here it is only waited for.
-        while partitions.iter().any(|p| self.book.outstanding_in(*p) > 0) && !done.is_closed() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        // A source that could not wait longer has dropped its end.
         let _ = done.send(());
     }
 }

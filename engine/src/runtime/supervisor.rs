@@ -97,6 +97,10 @@ impl Supervisor {
             // Whoever asked may have stopped waiting.
             let _ = ended.send(());
         }
+        self.look_at_the_end();
+    }
+
+    fn look_at_the_end(&mut self) {
         if self.settled && self.children.is_empty() {
             self.state.send_if_modified(|state| {
                 let running = !matches!(state, TopologyState::Failed(_));
@@ -143,6 +147,8 @@ impl Handler<Settled> for Supervisor {
 
     fn handle(&mut self, _: Settled, _: &mut Context<Self>) {
         self.settled = true;
+        // Sources that have nothing to give may have ended before everything had started.
+        self.look_at_the_end();
     }
 }
 
@@ -203,7 +209,12 @@ impl Handler<Exited> for Supervisor {
                     }
                     OnFailure::Drop => {
                         drop(cell);
-                        self.end(child);
+                        // Whoever would start another in its place hears of the end after the back-off.
+                        let supervisor = cx.address();
+                        actix::spawn(async move {
+                            tokio::time::sleep(delay).await;
+                            let _ = supervisor.send(Gone { child }).await;
+                        });
                     }
                 }
             }
@@ -227,6 +238,20 @@ impl Handler<Restart> for Supervisor {
 
     fn handle(&mut self, restart: Restart, cx: &mut Context<Self>) {
         self.run(restart.child, restart.cell, cx);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Gone {
+    child: ChildId,
+}
+
+impl Handler<Gone> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, gone: Gone, _: &mut Context<Self>) {
+        self.end(gone.child);
     }
 }
 

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checkpoint::StateStore;
 use crate::context::{TopicDecl, Topics};
-use crate::registry::{Description, Factory, Role, StageFactory};
+use crate::registry::{Description, MakeStore, Role, StageFactory};
 use crate::runtime::{Capacity, RestartPolicy, StageLimits};
 use crate::stage::Outlet;
 
@@ -20,7 +19,7 @@ pub struct Plan {
     /// Where unfit records go.
     pub dead_letters: PlannedSink,
     /// Where claims, slots and checkpoints are kept.
-    pub store: Arc<dyn Factory<Arc<dyn StateStore>>>,
+    pub store: MakeStore,
     /// How often a shard writes a checkpoint while there is something to write.
     pub checkpoint_every: Duration,
     /// How stages are restarted.

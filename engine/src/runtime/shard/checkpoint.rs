@@ -42,6 +42,8 @@ pub(super) struct Checkpointer {
     journals: Vec<(String, Arc<dyn Journal>)>,
     every: Duration,
     due_at: Instant,
+    /// Not before this, even when the shard is at its end: the journals did not answer.
+    not_before: Instant,
     backoff: Backoff,
     /// Guards of what was taken in since the last snapshot.
     unsaved: Vec<Guards>,
@@ -68,9 +70,10 @@ impl Checkpointer {
         every: Duration,
         backoff: Backoff,
     ) -> Self {
-        let due_at = Instant::now() + every;
+        let not_before = Instant::now();
+        let due_at = not_before + every;
         let (unsaved, delivered, phase) = (Vec::new(), 0, Phase::Idle);
-        Checkpointer { scope, epoch, store, journals, every, due_at, backoff, unsaved, delivered, phase }
+        Checkpointer { scope, epoch, store, journals, every, due_at, not_before, backoff, unsaved, delivered, phase }
     }
 
     pub(super) fn partition(&self) -> Partition {
@@ -96,7 +99,7 @@ impl Checkpointer {
     /// When to look again at the latest.
     pub(super) fn next_look(&self, now: Instant) -> Instant {
         match self.phase {
-            Phase::Idle if !self.unsaved.is_empty() => self.due_at.max(now),
+            Phase::Idle if !self.unsaved.is_empty() => self.due_at.max(self.not_before).max(now),
             _ => now + self.every,
         }
     }
@@ -110,7 +113,7 @@ impl Checkpointer {
                     Poll::Ready(Ok(ends)) => Phase::Ready(ends),
                     Poll::Ready(Err(error)) => {
                         tracing::warn!(code = "journal_unavailable", scope = %self.scope, %error, "cannot checkpoint yet");
-                        self.due_at = Instant::now() + self.backoff.next_delay();
+                        self.not_before = Instant::now() + self.backoff.next_delay();
                         Phase::Idle
                     }
                 },
@@ -173,8 +176,9 @@ impl ShardCell {
             let checkpointer = &mut self.checkpointer;
             match std::mem::replace(&mut checkpointer.phase, Phase::Idle) {
                 Phase::Idle => {
-                    let due = Instant::now() >= checkpointer.due_at || self.mailbox.is_finished();
-                    if checkpointer.unsaved.is_empty() || !due {
+                    let now = Instant::now();
+                    let due = now >= checkpointer.due_at || self.mailbox.is_finished();
+                    if checkpointer.unsaved.is_empty() || !due || now < checkpointer.not_before {
                         return Ok(());
                     }
                     checkpointer.phase = match checkpointer.journals.is_empty() {

@@ -50,9 +50,11 @@ struct SlotTime {
 }
 
 impl LogClock {
-    /// Time as a checkpoint left it.
-    pub(super) fn restored(mode: TimeMode, wall: Clock, now: LogTime, marks: &[(u16, Timestamp)]) -> Self {
-        let slots = marks.iter().map(|(slot, last_mark)| SlotTime { slot: *slot, last_mark: *last_mark, alive: now });
+    /// Time as a checkpoint left it. What each slot had is kept apart from the shard's time, which may be ahead of it
+    /// by a record: else every restart would add to it, and a replay would not repeat the time line.
+    pub(super) fn restored(mode: TimeMode, wall: Clock, now: LogTime, marks: &[(u16, Timestamp, LogTime)]) -> Self {
+        let slot = |(slot, last_mark, alive): &_| SlotTime { slot: *slot, last_mark: *last_mark, alive: *alive };
+        let slots = marks.iter().map(slot);
         LogClock { mode, wall, now, slots: slots.collect() }
     }
 
@@ -60,14 +62,19 @@ impl LogClock {
         self.now
     }
 
+    /// Whether it moves when nothing comes.
+    pub(super) fn moves_by_itself(&self) -> bool {
+        self.mode == TimeMode::Wall
+    }
+
     /// Whether only marks move it.
     pub(super) fn follows_marks(&self) -> bool {
         self.mode == TimeMode::Marks
     }
 
-    /// The last mark of each slot, for the checkpoint.
-    pub(super) fn marks(&self) -> Vec<(u16, Timestamp)> {
-        self.slots.iter().map(|s| (s.slot, s.last_mark)).collect()
+    /// The last mark of each slot and how long the slot was alive, for the checkpoint.
+    pub(super) fn marks(&self) -> Vec<(u16, Timestamp, LogTime)> {
+        self.slots.iter().map(|s| (s.slot, s.last_mark, s.alive)).collect()
     }
 
     /// A mark has been passed.
@@ -155,6 +162,19 @@ mod tests {
         before.mark(&mark(0, 1000));
         let mut after = LogClock::restored(TimeMode::Marks, Clock::system(), before.now(), &before.marks());
         assert_eq!(after.mark(&mark(1000, 2000)), LogTime(2000));
+    }
+
+    #[test]
+    fn a_restart_does_not_add_to_it() {
+        let of_slot = |slot, since, time| Mark { slot, ..mark(since, time) };
+        let mut gone_on = by_marks();
+        gone_on.mark(&of_slot(0, 0, 1000));
+        gone_on.mark(&of_slot(1, 0, 5000));
+        assert_eq!(gone_on.record(Timestamp(1700)), LogTime(1700), "ahead of the last mark");
+        let mut restarted = LogClock::restored(TimeMode::Marks, Clock::system(), gone_on.now(), &gone_on.marks());
+        for next in [of_slot(0, 1000, 2000), of_slot(1, 5000, 6000), of_slot(0, 2000, 9000)] {
+            assert_eq!(restarted.mark(&next), gone_on.mark(&next), "{next:?}");
+        }
     }
 
     #[test]

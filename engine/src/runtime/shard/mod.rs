@@ -30,7 +30,7 @@ use crate::metrics::StageTime;
 use crate::record::{Kind, Reason, Record};
 use crate::stage::Outlet;
 
-use super::ack_book::AckBook;
+use super::ack_book::{AckBook, Outstanding};
 use super::cell::{Cell, ExitReason, StageCommon};
 use super::mailbox::{Delivery, Mailbox};
 use super::outlet::Wires;
@@ -59,16 +59,21 @@ pub struct ShardCell {
     flushes: u64,
     checkpointer: Checkpointer,
     passive: Passive,
-    /// Where each stage's state stands in the checkpoint's sessions, and in which form.
-    versions: Vec<Option<(usize, u8)>>,
+    /// Of the sessions that this shard writes.
+    layout: restore::Layout,
 }
 
 impl ShardCell {
+    /// To wait for what it sends, even when it is gone.
+    pub(super) fn sent(&self) -> Outstanding {
+        self.sent.watch()
+    }
+
     async fn run(&mut self) -> ExitReason {
         loop {
             let now = Instant::now();
-            let at = self.at();
-            self.sessions.retry_due(now, at);
+            self.sessions.retry_due(now);
+            self.tally();
             self.flush().await;
             if let Err(exit) = self.advance_checkpoint().await {
                 return exit;
@@ -124,25 +129,25 @@ impl ShardCell {
     }
 
     fn record(&mut self, record: &Record, slot: Option<u32>) {
-        let Some(position) = record.position else { return };
-        if self.sessions.cursor.has_passed(&position) {
+        if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
             return;
         }
         if record.kind == Kind::Mark {
-            self.sessions.cursor.advance(position.topic, position.offset);
+            self.sessions.advance(record.position);
             if let Ok(mark) = serde_json::from_slice::<Mark>(&record.payload) {
                 self.clock.mark(&mark);
-                self.sessions.last_mark = Some(position);
-                self.sessions.fire_timers(At { log: self.clock.now(), wall: record.received_at });
+                self.sessions.last_mark = record.position;
+                self.sessions.fire_timers(At { log: self.clock.now(), wall: record.received_at, cause: record.position });
             }
             return;
         }
-        let at = At { log: self.clock.record(record.received_at), wall: record.received_at };
-        self.sessions.fire_timers(at);
-        self.sessions.cursor.advance(position.topic, position.offset);
+        let (log, wall) = (self.clock.record(record.received_at), record.received_at);
+        self.sessions.fire_timers(At { log, wall, cause: self.sessions.last_mark });
+        let at = At { log, wall, cause: record.position };
+        self.sessions.advance(record.position);
         if !self.clock.follows_marks() {
-            self.sessions.last_mark = Some(position);
+            self.sessions.last_mark = record.position;
         }
         let slot = slot.filter(|s| self.sessions.table.get(*s).is_some_and(|s| s.device == record.device));
         let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
@@ -205,15 +210,18 @@ impl ShardCell {
     }
 
     fn housekeeping(&mut self) {
-        let log = self.clock.idle();
-        let wall = self.group.stages[0].common.cx.clock.now();
-        self.sessions.fire_timers(At { log, wall });
+        // Time that is in the log moves with the log alone: else a replay would not repeat it.
+        if self.clock.moves_by_itself() {
+            let log = self.clock.idle();
+            let wall = self.group.stages[0].common.cx.clock.now();
+            self.sessions.fire_timers(At { log, wall, cause: self.sessions.last_mark });
+        }
         self.tally();
         self.passivate();
     }
 
     fn at(&self) -> At {
-        At { log: self.clock.now(), wall: self.group.stages[0].common.cx.clock.now() }
+        At { log: self.clock.now(), wall: self.group.stages[0].common.cx.clock.now(), cause: None }
     }
 
     fn entry_metrics(&self) -> &crate::metrics::StageMetrics {

@@ -87,7 +87,10 @@ impl ShardCell {
         }
         for (device, bytes) in found {
             self.passive.known.remove(&device.hash64());
-            self.sessions.restore(device, &bytes, &self.versions, self.clock.now()).map_err(ExitReason::Broken)?;
+            let now = self.clock.now();
+            let slot = self.sessions.restore(device, &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
+            // What left memory since the last checkpoint is not in the store: the next one has to write it.
+            self.sessions.touch(slot);
             self.sessions.directory.session_opened();
         }
         Ok(())
@@ -119,7 +122,7 @@ impl ShardCell {
         }
     }
 
-    fn leave(&mut self, slot: u32) {
+    pub(super) fn leave(&mut self, slot: u32) {
         let Some((device, bytes)) = self.sessions.remove(slot) else { return };
         self.sessions.directory.hide(&device);
         self.sessions.directory.sessions_closed(1);
@@ -162,28 +165,29 @@ impl super::step::Sessions {
         &mut self,
         device: DeviceId,
         bytes: &[u8],
-        versions: &[Option<(usize, u8)>],
+        layout: &[Option<(usize, u8)>],
         now: crate::clock::LogTime,
     ) -> Result<u32, String> {
         let form = codec::decode(bytes).map_err(|why| format!("session of {device}: {why}"))?;
-        let slot = self.open(&device, At { log: now, wall: Timestamp::default() });
+        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None });
         if let Some(entry) = self.table.get_mut(slot) {
             entry.last_seen = form.last_seen;
         }
         for (index, stage) in self.stages.iter_mut().enumerate() {
-            let Some((place, version)) = versions[index] else { continue };
+            let Some((place, version)) = layout[index] else { continue };
             let state = form.states.get(place).ok_or_else(|| format!("session of {device} lacks a stage's state"))?;
             stage.host.close(slot);
             stage.host.decode(slot, version, state).map_err(|why| format!("session of {device}: {why}"))?;
         }
         for index in 0..self.stages.len() {
             self.stages[index].host.restored(slot, &mut self.scratch);
-            if let Some(presence) = self.scratch.presence.take() {
+            if let Some(presence) = self.scratch.presence {
                 self.directory.show(&device, presence);
             }
-            if let Some(wake) = self.scratch.wake_at.take() {
+            if let Some(wake) = self.scratch.wake_at {
                 self.table.set_wanted(slot, index, wake.unwrap_or(super::table::NEVER));
             }
+            self.scratch.clear();
         }
         self.arm(slot);
         Ok(slot)

@@ -21,6 +21,9 @@ use super::table::SessionTable;
 use super::wheel::Wheel;
 use super::{AckBook, ShardCell};
 
+/// The journals of a shard's stages, by stage.
+type Journals = Vec<(String, Arc<dyn Journal>)>;
+
 /// Why a shard could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -73,9 +76,11 @@ impl ShardCell {
             scratch: Default::default(),
         };
         // A stage that the checkpoint does not know starts its sessions afresh; one that is gone is left out.
-        let versions: Vec<_> = group.stages.iter().map(|stage| version_of(&meta, &stage.common.cx.stage)).collect();
-        load_live(&*cx.store, &scope, &mut sessions, &versions, &meta).await?;
+        let stored: Layout = group.stages.iter().map(|stage| version_of(&meta, &stage.common.cx.stage)).collect();
+        let layout: Layout = sessions.stages.iter().map(|s| s.host.state_version()).enumerate().map(Some).collect();
+        load_live(&*cx.store, &scope, &mut sessions, &stored, &meta).await?;
         let passive = load_passive(&*cx.store, &scope).await?;
+        let is_rewritten = meta.version > 0 && (stored != layout || meta.stages.len() != layout.len());
         let journals = journals(&group, &common)?;
         let wires = sessions.stages.iter().map(|s| Wires::new(s.spec.outlets.clone(), s.spec.common.metrics.clone()));
         let checkpointer = Checkpointer::new(
@@ -95,11 +100,38 @@ impl ShardCell {
             flushes: 0,
             checkpointer,
             passive,
-            versions,
+            layout,
             group,
         };
+        if is_rewritten {
+            shard.rewrite(&stored).await?;
+        }
         shard.read_journals(&journals, &meta).await?;
         Ok((shard, meta.cursor))
+    }
+
+    /// The next checkpoint will say that all sessions have the present layout: so it has to write them all.
+    async fn rewrite(&mut self, stored: &Layout) -> Result<(), OpenError> {
+        let live: Vec<u32> = self.sessions.table.occupied().map(|(slot, _)| slot).collect();
+        live.into_iter().for_each(|slot| self.sessions.touch(slot));
+        let store = self.group.stages[0].common.cx.store.clone();
+        let scope = self.checkpointer.scope.clone();
+        let mut page = None;
+        loop {
+            let (devices, next) = store.list_passive(&scope, page).await?;
+            let sessions = store.load_passive(&scope, &devices).await?;
+            for (device, bytes) in devices.into_iter().zip(sessions) {
+                let Some(bytes) = bytes.filter(|_| self.sessions.table.find(&device).is_none()) else { continue };
+                let now = self.clock.now();
+                let slot = self.sessions.restore(device, &bytes, stored, now).map_err(OpenError::Broken)?;
+                self.sessions.directory.session_opened();
+                self.leave(slot);
+            }
+            match next {
+                Some(next) => page = Some(next),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// Applies the transitions that were journalled behind the checkpoint.
@@ -115,7 +147,7 @@ impl ShardCell {
             let Some(index) = self.group.stages.iter().position(|s| *s.common.cx.stage == **stage) else { continue };
             self.bring_back(&records).await.map_err(|exit| OpenError::Broken(format!("{exit:?}")))?;
             for record in &records {
-                let at = At { log: self.clock.now(), wall: record.received_at };
+                let at = At { log: self.clock.now(), wall: record.received_at, cause: None };
                 let slot = match self.sessions.table.find(&record.device) {
                     Some(slot) => slot,
                     None => {
@@ -132,11 +164,8 @@ impl ShardCell {
 
 impl Sessions {
     fn apply_journal(&mut self, index: usize, slot: u32, record: &crate::record::Record, at: At) {
+        self.touch(slot);
         let Some(entry) = self.table.get_mut(slot) else { return };
-        if !entry.dirty {
-            entry.dirty = true;
-            self.dirty.push(slot);
-        }
         let hosted = &mut self.stages[index];
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
         let applied = hosted.host.step(slot, &entry.device, Input::Journal(record), now, &mut self.scratch);
@@ -144,11 +173,15 @@ impl Sessions {
             let (topology, stage) = (&hosted.spec.common.cx.topology, &hosted.spec.common.cx.stage);
             tracing::error!(code = "journal_refused", %topology, %stage, ?failure, "a journalled transition could not be applied; it will be derived again");
         }
-        self.scratch.emitted.clear();
-        if let Some(wake) = self.scratch.wake_at.take() {
+        if let Some(presence) = self.scratch.presence {
+            self.directory.show(&entry.device, presence);
+        }
+        if let Some(wake) = self.scratch.wake_at {
             self.table.set_wanted(slot, index, wake.unwrap_or(super::table::NEVER));
             self.arm(slot);
         }
+        // Nothing that it said is left for the next one.
+        self.scratch.clear();
     }
 }
 
@@ -165,6 +198,9 @@ async fn hosts(group: &Group) -> Result<Vec<Hosted>, OpenError> {
     Ok(hosted)
 }
 
+/// Where each stage's state stands in a stored session, and in which form.
+pub(super) type Layout = Vec<Option<(usize, u8)>>;
+
 fn version_of(meta: &CheckpointMeta, stage: &str) -> Option<(usize, u8)> {
     let place = meta.stages.iter().position(|(name, _)| name == stage)?;
     Some((place, meta.stages[place].1))
@@ -174,7 +210,7 @@ async fn load_live(
     store: &dyn StateStore,
     scope: &Scope,
     sessions: &mut Sessions,
-    versions: &[Option<(usize, u8)>],
+    layout: &Layout,
     meta: &CheckpointMeta,
 ) -> Result<(), OpenError> {
     let mut page = None;
@@ -183,7 +219,7 @@ async fn load_live(
         for (device, bytes) in found.sessions {
             // A page may repeat what an earlier one had.
             if sessions.table.find(&device).is_none() {
-                sessions.restore(device, &bytes, versions, meta.log_time).map_err(OpenError::Broken)?;
+                sessions.restore(device, &bytes, layout, meta.log_time).map_err(OpenError::Broken)?;
                 sessions.directory.session_opened();
             }
         }
@@ -207,7 +243,7 @@ async fn load_passive(store: &dyn StateStore, scope: &Scope) -> Result<Passive, 
     }
 }
 
-fn journals(group: &Group, common: &StageCommon) -> Result<Vec<(String, Arc<dyn Journal>)>, OpenError> {
+fn journals(group: &Group, common: &StageCommon) -> Result<Journals, OpenError> {
     let mut journals = Vec::new();
     for stage in &group.stages {
         if let Some(sink) = &stage.journal {

@@ -59,11 +59,13 @@ pub(super) struct Tally {
     pub(super) absorbed: usize,
 }
 
-/// When an input happens.
-#[derive(Clone, Copy)]
+/// When an input happens. One that has to wait keeps it: what a step makes must not depend on how long it waited.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub(super) log: LogTime,
     pub(super) wall: Timestamp,
+    /// What it is put down to, where it has no position of its own.
+    pub(super) cause: Option<Position>,
 }
 
 impl Sessions {
@@ -80,9 +82,9 @@ impl Sessions {
     fn step_or_park(&mut self, stage: usize, slot: u32, record: Option<&Record>, at: At, counted: bool) {
         let Some(entry) = self.table.get_mut(slot) else { return };
         if let Some(inbox) = entry.inbox.as_mut().filter(|inbox| inbox.waiting) {
-            inbox.queue.push_back(Parked { stage, record: record.cloned(), counted });
+            inbox.queue.push_back(Parked { stage, record: record.cloned(), at, counted });
         } else if let Err(failure) = self.step(stage, slot, record, at, counted) {
-            self.park(slot, stage, record, failure);
+            self.park(slot, stage, record, at, failure);
         }
     }
 
@@ -106,18 +108,33 @@ impl Sessions {
         }
     }
 
+    /// The cursor has come to a position.
+    pub(super) fn advance(&mut self, position: Option<Position>) {
+        if let Some(position) = position {
+            self.cursor.advance(position.topic, position.offset);
+        }
+    }
+
+    /// The next checkpoint has to write this session.
+    pub(super) fn touch(&mut self, slot: u32) {
+        if let Some(entry) = self.table.get_mut(slot).filter(|entry| !entry.dirty) {
+            entry.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
     /// Tries the sessions again whose back-off has passed.
-    pub(super) fn retry_due(&mut self, now: Instant, at: At) {
+    pub(super) fn retry_due(&mut self, now: Instant) {
         while let Some((when, slot)) = self.retries.first().copied() {
             if when > now {
                 return;
             }
             self.retries.pop_first();
-            self.unpark(slot, at);
+            self.unpark(slot);
         }
     }
 
-    fn unpark(&mut self, slot: u32, at: At) {
+    fn unpark(&mut self, slot: u32) {
         loop {
             let Some(entry) = self.table.get_mut(slot) else { return };
             let Some(inbox) = &mut entry.inbox else { return };
@@ -126,7 +143,7 @@ impl Sessions {
                 entry.inbox = None;
                 return;
             };
-            match self.step(parked.stage, slot, parked.record.as_ref(), at, parked.counted) {
+            match self.step(parked.stage, slot, parked.record.as_ref(), parked.at, parked.counted) {
                 Ok(()) => {
                     let inbox = self.inbox(slot);
                     if !inbox.waiting {
@@ -134,7 +151,7 @@ impl Sessions {
                         inbox.backoff.reset();
                     }
                 }
-                Err(failure) => self.park(slot, parked.stage, parked.record.as_ref(), failure),
+                Err(failure) => self.park(slot, parked.stage, parked.record.as_ref(), parked.at, failure),
             }
             if self.inbox(slot).waiting {
                 return;
@@ -151,16 +168,13 @@ impl Sessions {
         at: At,
         counted: bool,
     ) -> Result<(), StepFailure> {
+        self.touch(slot);
         let Some(entry) = self.table.get_mut(slot) else { return Ok(()) };
-        if !entry.dirty {
-            entry.dirty = true;
-            self.dirty.push(slot);
-        }
         let hosted = &mut self.stages[stage];
         if record.is_some() && !counted {
             hosted.tally.received += 1;
         }
-        let cause = record.and_then(|r| r.position).or(self.last_mark).unwrap_or_default();
+        let cause = record.and_then(|r| r.position).or(at.cause).unwrap_or_default();
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause };
         let input = record.map_or(Input::Timer, Input::Record);
         let mut effects = std::mem::take(&mut self.scratch);
@@ -209,7 +223,7 @@ impl Sessions {
     }
 
     /// A step has failed: it waits for another try, or is given up.
-    fn park(&mut self, slot: u32, stage: usize, record: Option<&Record>, failure: StepFailure) {
+    fn park(&mut self, slot: u32, stage: usize, record: Option<&Record>, at: At, failure: StepFailure) {
         let common = self.stages[stage].spec.common.clone();
         let (topology, name) = (&common.cx.topology, &common.cx.stage);
         let (reason, detail, counts, permanent) = match failure {
@@ -241,7 +255,7 @@ impl Sessions {
             Duration::ZERO
         } else {
             common.metrics.retried(reason);
-            inbox.queue.push_front(Parked { stage, record: record.cloned(), counted: true });
+            inbox.queue.push_front(Parked { stage, record: record.cloned(), at, counted: true });
             inbox.backoff.next_delay()
         };
         self.inbox(slot).waiting = true;

@@ -12,6 +12,8 @@ use crate::device_id::DeviceId;
 use crate::record::Record;
 use crate::retry::Backoff;
 
+use super::step::At;
+
 /// No wake-up is wanted, or none is in the wheel.
 pub(super) const NEVER: LogTime = LogTime(u64::MAX);
 
@@ -48,6 +50,8 @@ pub(super) struct Parked {
     pub(super) stage: usize,
     /// The record; none for a timer.
     pub(super) record: Option<Record>,
+    /// When it should have happened.
+    pub(super) at: At,
     /// Whether the stage has it in its ledger already.
     pub(super) counted: bool,
 }

@@ -107,7 +107,7 @@ impl Wheel {
     /// Spreads the bucket of each level that the present tick has just reached over the levels below.
     fn cascade(&mut self) {
         for level in 1..LEVELS {
-            if self.tick % (1 << (BITS * level as u32)) != 0 {
+            if !self.tick.is_multiple_of(1 << (BITS * level as u32)) {
                 return;
             }
             let bucket = (self.tick >> (BITS * level as u32)) as usize % BUCKETS;

@@ -12,7 +12,7 @@ mod topics;
 use std::sync::Arc;
 
 use crate::context::{CheckContext, Connections, FieldProblem, Topics};
-use crate::registry::{Entry, Registry};
+use crate::registry::{Entry, MakeStore, Registry};
 use crate::retry::BackoffPolicy;
 use crate::runtime::RestartPolicy;
 
@@ -199,7 +199,7 @@ fn checkpoints(
     connections: &Connections,
     topics: &Topics,
     problems: &mut Problems,
-) -> Option<Arc<dyn crate::registry::Factory<Arc<dyn crate::checkpoint::StateStore>>>> {
+) -> Option<MakeStore> {
     let node = root.get("checkpoints")?;
     let (kind, spec) = kind_of(node, &[], "`checkpoints`", problems)?;
     let entry = entry_of(&registry.stores, kind, node, "checkpoint store", problems)?;

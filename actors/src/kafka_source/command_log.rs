@@ -1,0 +1,150 @@
+//! Commands go through the log: appended to the topic of commands that a source reads (`docs/formats.md`, "Commands").
+//!
+//! The guarantee: when [`CommandLog::append`] returns `Ok`, every in-sync replica has the command. When it returns an
+//! error the command may be there all the same; a repetition by the caller has an id of its own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use telemill_engine::clock::Timestamp;
+use telemill_engine::envelope;
+use telemill_engine::ports::{Command, CommandLog, PortError};
+use telemill_engine::record::Kind;
+
+use crate::kafka::client::Logged;
+use crate::kafka::connection::KafkaConnection;
+use crate::kafka::headers::HeaderWriter;
+
+/// What the name of a topic of commands ends with.
+const SUFFIX: &str = "-commands";
+/// How long a command is tried before its sender is told that it is not known to be durable.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+type CommandProducer = FutureProducer<Logged>;
+
+/// The log of commands in Kafka.
+pub(super) struct KafkaCommandLog {
+    connection: Arc<KafkaConnection>,
+    topic: String,
+    stage: String,
+    /// Made anew after an error that it cannot recover from.
+    producer: Mutex<Option<CommandProducer>>,
+}
+
+/// The first of these topics that is one of commands.
+pub(super) fn topic_of_commands<'a>(mut topics: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    topics.find(|topic| topic.ends_with(SUFFIX))
+}
+
+impl KafkaCommandLog {
+    pub(super) fn new(connection: Arc<KafkaConnection>, topic: &str, stage: &str) -> Self {
+        KafkaCommandLog { connection, topic: topic.to_owned(), stage: stage.to_owned(), producer: Mutex::new(None) }
+    }
+
+    fn producer(&self) -> Result<CommandProducer, PortError> {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dead) = producer.take_if(|producer| producer.client().fatal_error().is_some()) {
+            drop_elsewhere(dead);
+        }
+        if let Some(producer) = &*producer {
+            return Ok(producer.clone());
+        }
+        let mut config = self.connection.producer_config();
+        config
+            .set("linger.ms", "0")
+            .set("queue.buffering.max.messages", "10000")
+            .set("queue.buffering.max.kbytes", "16384")
+            .set("message.timeout.ms", PATIENCE.as_millis().to_string());
+        let made: CommandProducer = config
+            .create_with_context(Logged::new(self.stage.clone()))
+            .map_err(|error| PortError(format!("commands cannot be written to `{}`: {error}", self.topic)))?;
+        *producer = Some(made.clone());
+        Ok(made)
+    }
+}
+
+#[async_trait]
+impl CommandLog for KafkaCommandLog {
+    async fn append(&self, command: Command) -> Result<(), PortError> {
+        let failed = |error: KafkaError| PortError(format!("command was not written to `{}`: {error}", self.topic));
+        let producer = self.producer()?;
+        let value = value(&command);
+        let headers = HeaderWriter::default().identity(command.id, command.accepted_at, &Kind::Command);
+        let record = FutureRecord::to(&self.topic).key(command.device.as_str()).payload(&value).headers(headers);
+        // Never waits for room: the caller may come back later.
+        let delivery = producer.send_result(record).map_err(|(error, _)| failed(error))?;
+        match delivery.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((error, _))) => Err(failed(error)),
+            Err(_) => Err(failed(KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue))),
+        }
+    }
+}
+
+impl Drop for KafkaCommandLog {
+    fn drop(&mut self) {
+        let producer = self.producer.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(producer) = producer.take() {
+            drop_elsewhere(producer);
+        }
+    }
+}
+
+/// Closing a client blocks, and commands are sent from the runtime.
+fn drop_elsewhere(producer: CommandProducer) {
+    // If no thread can be had, the closure, and the producer in it, are dropped here after all.
+    let _ = std::thread::Builder::new().name("kafka close".to_owned()).spawn(move || drop(producer));
+}
+
+/// The message of a command: as of any record, with the time until which it may wait.
+fn value(command: &Command) -> Vec<u8> {
+    let mut out = Vec::new();
+    envelope::write(&mut out, &command.device, &command.body, command.accepted_at, command.id);
+    let expires_at = command.ttl.map(|ttl| command.accepted_at + ttl);
+    let expires_at = expires_at.map_or_else(|| "null".to_owned(), |Timestamp(millis)| millis.to_string());
+    out.pop();
+    out.extend_from_slice(b",\"expires_at\":");
+    out.extend_from_slice(expires_at.as_bytes());
+    out.push(b'}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use telemill_engine::record::EventId;
+    use ulid::Ulid;
+
+    #[test]
+    fn the_written_form_is_fixed() {
+        let check = |ttl: Option<u64>, expect: &str| {
+            let command = Command {
+                id: EventId(Ulid::from_parts(7, 9)),
+                device: "d1".parse().unwrap(),
+                body: Bytes::from_static(br#"{"set": 1}"#),
+                accepted_at: Timestamp(5_432),
+                ttl: ttl.map(Duration::from_millis),
+            };
+            assert_eq!(std::str::from_utf8(&value(&command)).unwrap(), expect);
+        };
+        check(
+            None,
+            r#"{"device_id":"d1","payload":{"set": 1},"timestamp":5,"event_id":"00000000070000000000000009","expires_at":null}"#,
+        );
+        check(
+            Some(1_000),
+            r#"{"device_id":"d1","payload":{"set": 1},"timestamp":5,"event_id":"00000000070000000000000009","expires_at":6432}"#,
+        );
+    }
+
+    #[test]
+    fn a_topic_of_commands_is_known_by_its_name() {
+        let find = |topics: &[&str]| topic_of_commands(topics.iter().copied()).map(str::to_owned);
+        assert_eq!(find(&["iot-data", "iot-commands"]), Some("iot-commands".to_owned()));
+        assert_eq!(find(&["iot-data", "commands"]), None);
+    }
+}

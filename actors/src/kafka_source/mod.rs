@@ -1,0 +1,125 @@
+//! `kafka_source`: reads a consumer group's share of one or several topics, merged by partition.
+//!
+//! ```text
+//!  group thread ── which partitions are ours ──┐
+//!  keeper thread ─ where they begin, commits ──┤ Shared ──── Reader, Acker ── the engine
+//!  fetch thread ── reads, decodes, merges ─────┘
+//! ```
+//!
+//! The first topic leads the assignment and the others follow it, so that one instance has all records of a device.
+//! Records of a partition come in the order that `docs/formats.md` gives under "Merging"; what is committed, and where
+//! reading begins, is under "Where a source begins, and what it commits". The client library is only ever called on
+//! threads of the source's own: nothing downstream holds up the group membership, and a client that hangs while it is
+//! closed holds up nobody.
+
+mod acker;
+mod begin;
+mod check;
+mod cluster;
+mod command_log;
+mod commit;
+mod contexts;
+mod decode;
+mod fetch;
+mod group;
+mod keeper;
+mod ledger;
+mod merge;
+mod outbox;
+mod reader;
+mod resume;
+mod running;
+mod setup;
+mod shared;
+mod wait;
+mod watch;
+
+use std::sync::Arc;
+
+use telemill_engine::context::{BuildContext, CheckContext, TopicDecl};
+use telemill_engine::registry::{Description, MarksRole};
+use telemill_engine::runtime::TimeMode;
+use telemill_engine::source::Source;
+use telemill_engine::stage::{BuildError, Component};
+
+pub use acker::KafkaAcker;
+pub use check::{CheckedKafkaSource, KafkaSourceSpec, TimeBase};
+pub use reader::KafkaReader;
+pub use resume::Resume;
+
+use crate::kafka::topics;
+use command_log::{KafkaCommandLog, topic_of_commands};
+use running::Running;
+use setup::{Setup, Topic};
+
+/// A source that reads topics of Kafka as a member of a consumer group.
+pub struct KafkaSource(Running);
+
+impl Component for KafkaSource {
+    const KIND: &'static str = "kafka_source";
+    type Spec = KafkaSourceSpec;
+    type Checked = CheckedKafkaSource;
+
+    fn check(spec: KafkaSourceSpec, cx: &mut CheckContext<'_>) -> Option<CheckedKafkaSource> {
+        check::check(spec, cx)
+    }
+
+    fn describe(checked: &CheckedKafkaSource) -> Description {
+        Description {
+            reads: checked.topics.iter().map(|topic| topic.name.clone()).collect(),
+            marks: match checked.time {
+                TimeBase::Marks => MarksRole::Follows,
+                TimeBase::Records | TimeBase::Wall => MarksRole::None,
+            },
+            time: match checked.time {
+                TimeBase::Marks => None,
+                TimeBase::Records => Some(TimeMode::Records),
+                TimeBase::Wall => Some(TimeMode::Wall),
+            },
+            ..Description::default()
+        }
+    }
+
+    async fn build(checked: &CheckedKafkaSource, cx: &BuildContext) -> Result<Self, BuildError> {
+        let marks = cx.marks.clone().filter(|_| checked.time == TimeBase::Marks);
+        let has_marks = marks.is_some();
+        let declared: Vec<TopicDecl> = checked.topics.iter().cloned().chain(marks).collect();
+        let ensured = topics::ensure(&checked.connection, &declared).await?;
+        let partitions = ensured.first().map_or(0, |leading| leading.partitions);
+        if let Some(other) = ensured.iter().find(|topic| topic.partitions != partitions) {
+            return Err(BuildError::Impossible(format!(
+                "topic `{}` has {} partitions and the leading topic `{}` has {partitions}: topics that are read together \
+                 need the same number, because who has a partition of the first reads the same partition of all",
+                other.name, other.partitions, ensured[0].name
+            )));
+        }
+        if let Some(commands) = topic_of_commands(checked.topics.iter().map(|topic| topic.name.as_str())) {
+            cx.ports.offer_command_log(Arc::new(KafkaCommandLog::new(checked.connection.clone(), commands, &cx.stage)));
+        }
+        let topics = ensured.into_iter().map(|topic| Topic { name: topic.name.into(), id: topic.id }).collect();
+        let setup = Setup {
+            connection: checked.connection.clone(),
+            topology: cx.topology.clone(),
+            stage: cx.stage.clone(),
+            group: checked.group.clone(),
+            topics,
+            has_marks,
+            partitions,
+            resume: checked.resume,
+            session_timeout: checked.session_timeout,
+            fetch_max: checked.fetch_max,
+        };
+        Running::start(setup).map(KafkaSource)
+    }
+}
+
+impl Source for KafkaSource {
+    type Reader = KafkaReader;
+    type Acker = KafkaAcker;
+
+    fn split(self) -> (KafkaReader, KafkaAcker) {
+        let (stop, ending) = self.0.split();
+        let stop = Arc::new(stop);
+        (KafkaReader::new(stop.clone()), KafkaAcker::new(stop, ending))
+    }
+}

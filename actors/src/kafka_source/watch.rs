@@ -1,0 +1,138 @@
+//! Whether reading gets on: the lag of every partition, and the watchdog for a consumer that stopped without a word.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaResult;
+use telemill_engine::position::Partition;
+
+use super::cluster;
+use super::group::Member;
+use super::setup::Setup;
+use super::shared::{Progress, Shared};
+
+/// How long a partition may give nothing although there is something to read.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What was seen of each topic of each partition.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    seen: BTreeMap<(Partition, usize), Seen>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    progress: Progress,
+    end: i64,
+    /// Since when there is something to read and nothing comes.
+    since: Instant,
+}
+
+impl Watch {
+    /// Looks at every partition being read; names what stands still. Blocks.
+    pub(super) fn look(&mut self, member: &Member, shared: &Shared) -> KafkaResult<Option<String>> {
+        let setup = &shared.setup;
+        let standing = shared.standing();
+        let partitions: Vec<_> = standing.iter().map(|(partition, ..)| *partition).collect();
+        self.forget_others(setup, &partitions);
+        if partitions.is_empty() {
+            return Ok(None);
+        }
+        let ends = cluster::ends(member, setup, &partitions)?;
+        let now = Instant::now();
+        let mut stalled = None;
+        for ((partition, progress, done), ends) in standing.into_iter().zip(ends) {
+            for (topic, ((progress, done), end)) in progress.into_iter().zip(done).zip(ends).enumerate() {
+                lag(setup, topic, partition, (end - done).max(0));
+                if self.is_stalled((partition, topic), progress, end, now) {
+                    let name = &setup.topics[topic].name;
+                    stalled = Some(format!(
+                        "no message of topic `{name}` partition {partition} for {PATIENCE:?}, although it ends at {end} \
+                         and was read up to {}",
+                        progress.read
+                    ));
+                }
+            }
+        }
+        Ok(stalled)
+    }
+
+    /// Whether there was something to read for as long as patience lasts, and nothing came.
+    fn is_stalled(&mut self, key: (Partition, usize), progress: Progress, end: i64, now: Instant) -> bool {
+        let seen = self.seen.entry(key).or_insert(Seen { progress, end, since: now });
+        // Behind the last message there may be markers that are no messages: once the end was reached, only a further
+        // end is something to read.
+        let is_waiting = match progress.at_end {
+            true => end > seen.end,
+            false => end > progress.read,
+        };
+        if progress != seen.progress {
+            *seen = Seen { progress, end, since: now };
+        } else if !is_waiting || !progress.hungry {
+            seen.since = now;
+        }
+        now.duration_since(seen.since) >= PATIENCE
+    }
+
+    fn forget_others(&mut self, setup: &Setup, partitions: &[Partition]) {
+        self.seen.retain(|(partition, topic), _| {
+            let is_ours = partitions.contains(partition);
+            if !is_ours {
+                lag(setup, *topic, *partition, 0);
+            }
+            is_ours
+        });
+    }
+}
+
+fn lag(setup: &Setup, topic: usize, partition: Partition, records: i64) {
+    metrics::gauge!(
+        "telemill_kafka_lag_records",
+        "topology" => setup.topology.to_string(),
+        "stage" => setup.stage.to_string(),
+        "topic" => setup.topics[topic].name.to_string(),
+        "partition" => partition.to_string(),
+    )
+    .set(records as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(read: i64, ends: u64, at_end: bool, hungry: bool) -> Progress {
+        Progress { read, ends, at_end, hungry }
+    }
+
+    #[test]
+    fn only_a_hungry_partition_with_something_to_read_stands_still() {
+        let start = Instant::now();
+        let check = |looks: &[(u64, Progress, i64)], expect: bool| {
+            let mut watch = Watch::default();
+            let mut stalled = false;
+            for (after, progress, end) in looks {
+                stalled = watch.is_stalled((0, 0), *progress, *end, start + Duration::from_secs(*after));
+            }
+            assert_eq!(stalled, expect, "{looks:?}");
+        };
+        let behind = progress(5, 0, false, true);
+        check(&[(0, behind, 10)], false);
+        check(&[(0, behind, 10), (29, behind, 10)], false);
+        check(&[(0, behind, 10), (30, behind, 10)], true);
+        check(&[(0, behind, 10), (20, progress(6, 0, false, true), 10), (40, progress(6, 0, false, true), 10)], false);
+        let full = progress(5, 0, false, false);
+        check(&[(0, full, 10), (40, full, 10), (60, behind, 10)], false);
+        let at_end = progress(5, 1, true, true);
+        check(&[(0, at_end, 6), (40, at_end, 6)], false);
+        check(&[(0, at_end, 6), (40, at_end, 7), (80, at_end, 7)], true);
+        check(
+            &[
+                (0, at_end, 6),
+                (40, at_end, 7),
+                (60, progress(5, 2, true, true), 7),
+                (100, progress(5, 2, true, true), 7),
+            ],
+            false,
+        );
+    }
+}

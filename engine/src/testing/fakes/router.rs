@@ -1,0 +1,135 @@
+//! A sink that appends to the log, in order, several batches in flight.
+//!
+//! As one connection with an idempotent producer does: once a batch did not get through, those behind it are refused
+//! until the engine submits from there again, and a write whose answer was lost is recognised.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use crate::batch::Batch;
+use crate::context::BuildContext;
+use crate::record::{Kind, Reason, Record};
+use crate::sink::{Completion, Sink, Submitted};
+use crate::testing::world::World;
+use crate::testing::world::journal;
+
+/// Appends to one topic of the log.
+pub struct SimRouter {
+    world: Arc<World>,
+    topic: &'static str,
+    window: usize,
+    wire: Arc<Mutex<Wire>>,
+}
+
+#[derive(Default)]
+struct Wire {
+    in_flight: usize,
+    broken: bool,
+    last: Option<Instant>,
+}
+
+impl SimRouter {
+    /// A router to `topic`, which is offered as a journal under the stage's name.
+    pub fn new(world: &Arc<World>, cx: &BuildContext, topic: &'static str, window: usize) -> Self {
+        cx.ports.offer_journal(&cx.stage, journal(&world.log, topic));
+        SimRouter { world: world.clone(), topic, window, wire: Arc::default() }
+    }
+}
+
+fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
+    wire.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The instant at which a write that starts now is through, behind all before it.
+pub(super) fn through(last: &mut Option<Instant>, takes: Duration) -> Instant {
+    let at = Instant::now() + takes;
+    let at = last.map_or(at, |last| at.max(last + Duration::from_micros(1)));
+    *last = Some(at);
+    at
+}
+
+/// Takes one from the count of what is in flight, however the flight ends.
+struct Flying(Arc<Mutex<Wire>>);
+
+impl Drop for Flying {
+    fn drop(&mut self) {
+        lock(&self.0).in_flight -= 1;
+    }
+}
+
+impl Sink for SimRouter {
+    fn window(&self) -> usize {
+        self.window
+    }
+
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        self.world.trouble.maybe_panic(self.topic);
+        let at = {
+            let mut wire = lock(&self.wire);
+            if wire.in_flight == 0 {
+                wire.broken = false;
+            }
+            wire.in_flight += 1;
+            through(&mut wire.last, self.world.trouble.delay())
+        };
+        let flying = Flying(self.wire.clone());
+        let (world, topic, wire) = (self.world.clone(), self.topic, self.wire.clone());
+        async move {
+            let _flying = flying;
+            sleep_until(at).await;
+            let answer = if lock(&wire).broken {
+                retry("one before it did not get through")
+            } else {
+                write(&world, topic, &batch)
+            };
+            if !matches!(answer, Submitted::Delivered) {
+                lock(&wire).broken = true;
+            }
+            answer
+        }
+        .boxed()
+    }
+}
+
+fn retry(detail: &str) -> Submitted {
+    Submitted::Retry { reason: Reason("unavailable"), detail: detail.to_owned(), after: None }
+}
+
+fn write(world: &World, topic: &'static str, batch: &Batch) -> Submitted {
+    if world.trouble.is_down("log") || world.trouble.fails(topic) {
+        return retry("injected: the log is away");
+    }
+    // A lost answer may also stand for a write that took effect in part.
+    let lost = world.trouble.loses_answer(topic);
+    let upto = if lost { world.trouble.between(0, batch.len() as u64) as usize } else { batch.len() };
+    for record in &batch.records[..upto] {
+        if record.kind == Kind::Mark {
+            mark(world, record, lost);
+            continue;
+        }
+        let partition = if topic == "dead" { 0 } else { world.log.partition_of(&record.device) };
+        world.log.append(topic, partition, record.clone());
+        if lost {
+            world.log.answer_lost(topic, partition, record);
+        }
+    }
+    if lost { retry("injected: the answer is lost") } else { Submitted::Delivered }
+}
+
+/// Writes a mark to every partition, with what was delivered to it before.
+fn mark(world: &World, record: &Record, lost: bool) {
+    let mut body: Value = serde_json::from_slice(&record.payload).expect("the ingress writes JSON");
+    for partition in 0..world.log.partitions() {
+        let end = world.log.end("data", partition);
+        body["delivered"] = if end > 0 { json!({ "data": end - 1 }) } else { json!({}) };
+        let mark = Record { payload: body.to_string().into(), ..record.clone() };
+        world.log.append("marks", partition, mark);
+        if lost {
+            world.log.answer_lost("marks", partition, record);
+        }
+    }
+}

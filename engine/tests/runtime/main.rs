@@ -1,0 +1,3 @@
+//! The running engine, on fakes and in virtual time.
+
+mod simulation;

@@ -1,0 +1,126 @@
+//! What is in Kafka, read by a plain consumer.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+
+use super::DEADLINE;
+
+const ANSWER: Duration = Duration::from_secs(20);
+
+/// A record as it is in the log.
+#[derive(Clone, Debug)]
+pub struct LogRecord {
+    pub partition: i32,
+    pub offset: i64,
+    pub key: Option<String>,
+    pub value: Vec<u8>,
+    pub headers: BTreeMap<String, String>,
+}
+
+impl LogRecord {
+    /// The value, which must be text.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.value).expect("the value is UTF-8")
+    }
+
+    /// A header that must be there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no header {name} on {self:?}"))
+    }
+}
+
+/// Reads topics of a cluster.
+pub struct Reader {
+    brokers: String,
+}
+
+impl Reader {
+    pub fn new(brokers: &str) -> Reader {
+        Reader { brokers: brokers.to_owned() }
+    }
+
+    fn consumer(&self, group: &str) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "error")
+            .set("fetch.wait.max.ms", "10")
+            .create()
+            .expect("the settings are good")
+    }
+
+    /// Everything that is in a topic now, partition by partition, in order. Nothing where there is no such topic.
+    pub fn all(&self, topic: &str) -> Vec<LogRecord> {
+        let consumer = self.consumer("reader");
+        let ends = self.ends(&consumer, topic);
+        let mut assignment = TopicPartitionList::new();
+        let mut left: BTreeMap<i32, i64> =
+            ends.into_iter().filter(|(_, (low, high))| high > low).map(|(p, e)| (p, e.1)).collect();
+        for partition in left.keys() {
+            assignment.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&assignment).expect("partitions that are there");
+        let mut records = Vec::new();
+        let start = Instant::now();
+        while !left.is_empty() {
+            assert!(start.elapsed() < DEADLINE, "cannot read {topic} to its end: {left:?} missing");
+            let Some(message) = consumer.poll(Duration::from_millis(500)) else { continue };
+            let message = message.expect("the log can be read");
+            let record = own(&message);
+            if left.get(&record.partition).is_some_and(|high| record.offset + 1 >= *high) {
+                left.remove(&record.partition);
+            }
+            records.push(record);
+        }
+        records.sort_by_key(|record| (record.partition, record.offset));
+        records
+    }
+
+    /// How many records there are in a topic.
+    pub fn count(&self, topic: &str) -> i64 {
+        self.ends(&self.consumer("reader"), topic).values().map(|(low, high)| high - low).sum()
+    }
+
+    /// Whether a group has committed everything that is in a topic now.
+    pub fn committed_to_the_end(&self, group: &str, topic: &str) -> bool {
+        let consumer = self.consumer(group);
+        let ends = self.ends(&consumer, topic);
+        let mut partitions = TopicPartitionList::new();
+        for partition in ends.keys() {
+            partitions.add_partition(topic, *partition);
+        }
+        let committed = consumer.committed_offsets(partitions, ANSWER).expect("the cluster answers");
+        // A partition without records may have no commit.
+        ends.iter().all(|(partition, (low, high))| {
+            let offset = committed.find_partition(topic, *partition).map(|p| p.offset());
+            high == low || offset == Some(Offset::Offset(*high))
+        })
+    }
+
+    fn ends(&self, consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("the cluster answers");
+        let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
+        let partitions = found.map(|t| t.partitions()).unwrap_or_default().iter().map(|p| p.id());
+        let ends = |p| consumer.fetch_watermarks(topic, p, ANSWER).expect("the cluster answers");
+        partitions.map(|p| (p, ends(p))).collect()
+    }
+}
+
+fn own(message: &impl Message) -> LogRecord {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
+    let headers = message
+        .headers()
+        .map(|headers| headers.iter().map(|h| (h.key.to_owned(), text(h.value.unwrap_or_default()))).collect());
+    LogRecord {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(text),
+        value: message.payload().unwrap_or_default().to_vec(),
+        headers: headers.unwrap_or_default(),
+    }
+}

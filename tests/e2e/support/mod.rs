@@ -1,0 +1,44 @@
+//! What the tests share: a site of their own on the services, the process under test, and clients that are not ours.
+
+mod http;
+mod log;
+mod murmur;
+mod paho;
+mod process;
+mod publisher;
+mod site;
+mod store;
+mod truth;
+
+use std::time::Duration;
+
+pub use http::{Answer, Events, Http};
+pub use log::{LogRecord, Reader};
+pub use murmur::partition_of;
+pub use paho::paho;
+pub use process::Telemill;
+pub use publisher::{Commands, Publisher};
+pub use site::Site;
+pub use store::{Store, Updates};
+pub use truth::Truth;
+
+/// Longer than anything takes on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Whether the long runs are wanted (`tests/run --nightly`).
+pub fn nightly() -> bool {
+    std::env::var_os("TELEMILL_NIGHTLY").is_some()
+}
+
+/// One of two sizes: what every change must pass, and what a night has time for.
+pub fn by_night<T>(ci: T, night: T) -> T {
+    if nightly() { night } else { ci }
+}
+
+/// Lets real time pass, where passing time is what is tested: an outage, a silence.
+pub fn let_pass(time: Duration) {
+    let end = std::time::Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(std::time::Instant::now()).filter(|left| !left.is_zero()) {
+        std::thread::park_timeout(left);
+    }
+}

@@ -1,0 +1,169 @@
+//! The process under test.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use telemill_services::wait_until;
+
+use super::{DEADLINE, Http, Site};
+
+/// `telemill run` on a site's topology. It ends with its value (SIGKILL), and with the thread that started it; the end
+/// of its log is printed when the test fails.
+pub struct Telemill {
+    child: Child,
+    log: Arc<Mutex<Vec<String>>>,
+    /// Its API.
+    pub http: Http,
+    topology: String,
+}
+
+impl Telemill {
+    /// Starts it and waits until its API listens.
+    pub fn start(site: &Site) -> Telemill {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
+            .arg(site.file())
+            .args(["--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(site.data_dir())
+            .env("MQTT_URL", &site.mqtt)
+            .env("KAFKA_BROKERS", &site.kafka)
+            .env("REDIS_URL", &site.redis)
+            .env_remove("TELEMILL_LISTEN")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("setpriv is there");
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let copy = log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        let topology = site.name.clone();
+        let mut telemill = Telemill { child, log, http: Http::new("http://unknown"), topology };
+        let address = wait_until(DEADLINE, "the address of the API in the log", || {
+            assert!(telemill.status().is_none(), "telemill ended before it listened");
+            telemill.logged("listening").first().map(|entry| entry["address"].as_str().unwrap_or_default().to_owned())
+        });
+        telemill.http = Http::new(&format!("http://{address}"));
+        telemill
+    }
+
+    /// Starts it and waits until everything runs.
+    pub fn run(site: &Site) -> Telemill {
+        let mut telemill = Telemill::start(site);
+        telemill.until_ready();
+        telemill
+    }
+
+    /// Waits until every stage runs.
+    pub fn until_ready(&mut self) {
+        wait_until(DEADLINE, "readiness", || {
+            assert!(self.status().is_none(), "telemill ended before it was ready");
+            (self.http.get("/readyz").status == 200).then_some(())
+        });
+    }
+
+    /// The entries of the log with this code, so far.
+    pub fn logged(&self, code: &str) -> Vec<Value> {
+        let entries = self.lines().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        entries.filter(|entry| entry["code"] == code).collect()
+    }
+
+    /// The status page of the topology.
+    pub fn topology(&self) -> Value {
+        let answer = self.http.get(&format!("/api/v1/topologies/{}/status", self.topology));
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    }
+
+    /// The ledger of one stage.
+    pub fn ledger(&self, stage: &str) -> Value {
+        let topology = self.topology();
+        let stages = topology["stages"].as_array().expect("stages are a list");
+        let found = stages.iter().find(|s| s["name"] == stage).unwrap_or_else(|| panic!("no {stage} in {topology}"));
+        found["ledger"].clone()
+    }
+
+    /// Asserts that every stage accounts for every record it received.
+    pub fn ledgers_balance(&self) {
+        wait_until(DEADLINE, "ledgers that balance, with nothing in flight", || {
+            let topology = self.topology();
+            let stages = topology["stages"].as_array().expect("stages are a list");
+            stages
+                .iter()
+                .all(|stage| unaccounted(&stage["ledger"]) == 0 && stage["ledger"]["in_flight"] == 0)
+                .then_some(())
+        });
+    }
+
+    /// Resident memory, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has a VmRSS");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("it is a number") << 10
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    pub fn kill9(mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it is ours");
+    }
+
+    /// Asks it to end (SIGTERM).
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is ours, and not reaped");
+    }
+
+    /// Its exit code, which it must have by the deadline.
+    pub fn exit_code(&mut self, deadline: Duration) -> i32 {
+        let status = wait_until(deadline, "telemill to end", || self.status());
+        status.code().unwrap_or_else(|| panic!("telemill ended by a signal: {status}"))
+    }
+
+    /// Asks it to end and expects that it drains.
+    pub fn drain(mut self) {
+        self.terminate();
+        assert_eq!(self.exit_code(DEADLINE), 0);
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("it is ours")
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a ledger received and does not account for.
+fn unaccounted(ledger: &Value) -> i64 {
+    let number = |key: &str| ledger[key].as_i64().unwrap_or_default();
+    let sum = |key: &str| ledger[key].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_i64()).sum::<i64>();
+    number("received")
+        - number("forwarded")
+        - number("absorbed")
+        - number("in_flight")
+        - sum("dead_lettered")
+        - sum("dropped")
+        - sum("returned")
+}
+
+impl Drop for Telemill {
+    fn drop(&mut self) {
+        // Fails only where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let lines = self.lines();
+            eprintln!("the end of telemill's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+}
