@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{CheckContext, Connection};
 use telemill_engine::topology::HumanDuration;
+use thiserror::Error;
 
 /// The highest `max_inflight`: a quarter of all packet ids, so that twice as many productions never meet an id again
 /// before the broker has come once round.
@@ -36,12 +37,15 @@ pub struct MqttConnectionSpec {
     pub keep_alive: HumanDuration,
 }
 
+const DEFAULT_MAX_INFLIGHT: u16 = 1000;
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 fn default_max_inflight() -> u32 {
-    1000
+    DEFAULT_MAX_INFLIGHT.into()
 }
 
 fn default_keep_alive() -> HumanDuration {
-    Duration::from_secs(10).into()
+    DEFAULT_KEEP_ALIVE.into()
 }
 
 /// How a broker hands out packet ids.
@@ -82,6 +86,19 @@ impl fmt::Debug for Login {
 }
 
 impl MqttConnection {
+    /// The broker at a URL, with the defaults of everything else.
+    pub fn at(url: &str) -> Result<Self, UrlProblem> {
+        let (host, port, login) = parse_url(url)?;
+        Ok(MqttConnection {
+            host,
+            port,
+            login,
+            packet_ids: PacketIds::default(),
+            max_inflight: DEFAULT_MAX_INFLIGHT,
+            keep_alive: DEFAULT_KEEP_ALIVE,
+        })
+    }
+
     /// `host:port`, for messages.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
@@ -90,7 +107,7 @@ impl MqttConnection {
     /// rumqttc's options for one client. Never print them.
     ///
     /// `packet_limit` bounds what is read; what is sent is bounded by MQTT alone.
-    pub(crate) fn options(&self, client_id: &str, clean_session: bool, packet_limit: usize) -> MqttOptions {
+    pub fn options(&self, client_id: &str, clean_session: bool, packet_limit: usize) -> MqttOptions {
         const MQTT_PACKET_LIMIT: usize = 268_435_455;
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         options.set_clean_session(clean_session);
@@ -111,7 +128,7 @@ impl Connection for MqttConnection {
     fn check(spec: Self::Spec, cx: &mut CheckContext<'_>) -> Option<Self> {
         let url = parse_url(&spec.url)
             .map_err(|problem| {
-                cx.problem("url", "mqtt::url", problem.message(), "mqtt://[user[:password]@]host[:port]")
+                cx.problem("url", "mqtt::url", problem.to_string(), "mqtt://[user[:password]@]host[:port]")
             })
             .ok();
         let max_inflight = u16::try_from(spec.max_inflight).ok().filter(|n| (1..=MAX_INFLIGHT).contains(n));
@@ -136,31 +153,31 @@ impl Connection for MqttConnection {
 }
 
 /// What is wrong with a URL. Says nothing of what stands in it but the scheme, because the rest may be a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum UrlProblem {
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UrlProblem {
+    /// Nothing stands in front of `://`, or there is none.
+    #[error("the url has no scheme")]
     NoScheme,
+    /// A scheme that asks for TLS.
+    #[error(
+        "this version speaks no TLS to brokers; use `mqtt://` on a network you trust, or put a TLS tunnel in front"
+    )]
     Tls,
+    /// A scheme of something else.
+    #[error("`{0}` is not a scheme of an MQTT broker")]
     Scheme(String),
+    /// No host.
+    #[error("the url names no host")]
     NoHost,
+    /// A port that is none.
+    #[error("the port is not a number from 1 to 65535")]
     Port,
+    /// A path or query.
+    #[error("the url has something behind the port")]
     Path,
+    /// A broken escape in user or password.
+    #[error("a `%` in user or password is not followed by two hex digits")]
     Escape,
-}
-
-impl UrlProblem {
-    fn message(&self) -> String {
-        match self {
-            UrlProblem::NoScheme => "the url has no scheme".to_owned(),
-            UrlProblem::Tls => "this version speaks no TLS to brokers; use `mqtt://` on a network you trust, or put a \
-                                 TLS tunnel in front"
-                .to_owned(),
-            UrlProblem::Scheme(scheme) => format!("`{scheme}` is not a scheme of an MQTT broker"),
-            UrlProblem::NoHost => "the url names no host".to_owned(),
-            UrlProblem::Port => "the port is not a number from 1 to 65535".to_owned(),
-            UrlProblem::Path => "the url has something behind the port".to_owned(),
-            UrlProblem::Escape => "a `%` in user or password is not followed by two hex digits".to_owned(),
-        }
-    }
 }
 
 type Url = (String, u16, Option<Login>);
@@ -268,7 +285,7 @@ mod tests {
     fn bad_urls_are_refused_without_repeating_them() {
         let check = |url: &str, expect: UrlProblem| {
             let problem = parse_url(url).map(|_| ()).unwrap_err();
-            assert!(!problem.message().contains("hunter2"), "{url}");
+            assert!(!problem.to_string().contains("hunter2"), "{url}");
             assert_eq!(problem, expect, "{url}");
         };
         check("broker:1883", UrlProblem::NoScheme);

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a link came to its end, or was never made.
 #[derive(Debug, Error)]
-pub(crate) enum LinkError {
+pub enum LinkError {
     /// The broker said no.
     #[error("the broker refuses the connection: {0:?}")]
     Refused(ConnectReturnCode),
@@ -54,13 +54,13 @@ impl From<ConnectionError> for LinkError {
 }
 
 /// An established connection.
-pub(crate) struct Link {
+pub struct Link {
     eventloop: EventLoop,
 }
 
 impl Link {
     /// Connects; also says whether the broker resumed a session.
-    pub(crate) async fn connect(options: MqttOptions) -> Result<(Link, bool), LinkError> {
+    pub async fn connect(options: MqttOptions) -> Result<(Link, bool), LinkError> {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(PATIENCE.as_secs());
@@ -73,7 +73,7 @@ impl Link {
     }
 
     /// The next packet. Safe to cancel.
-    pub(crate) async fn read(&mut self) -> Result<Packet, LinkError> {
+    pub async fn read(&mut self) -> Result<Packet, LinkError> {
         match self.eventloop.network.as_mut() {
             Some(network) => Ok(network.read().await?),
             None => Err(LinkError::Lost("not connected".to_owned())),
@@ -81,13 +81,13 @@ impl Link {
     }
 
     /// The next packet, if it is there.
-    pub(crate) fn read_now(&mut self) -> Option<Result<Packet, LinkError>> {
+    pub fn read_now(&mut self) -> Option<Result<Packet, LinkError>> {
         self.read().now_or_never()
     }
 
     /// Writes packets, and flushes once behind the last. Not safe to cancel: a link whose `send` was dropped or failed
     /// is to be dropped as well.
-    pub(crate) async fn send(&mut self, packets: impl IntoIterator<Item = Packet>) -> Result<(), LinkError> {
+    pub async fn send(&mut self, packets: impl IntoIterator<Item = Packet>) -> Result<(), LinkError> {
         let Some(network) = self.eventloop.network.as_mut() else {
             return Err(LinkError::Lost("not connected".to_owned()));
         };

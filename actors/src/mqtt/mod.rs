@@ -14,10 +14,10 @@
 //! In a debug build against Mosquitto 2, 20,000 QoS 1 publishes acknowledged in batches of 512 take fewer than one
 //! write to the socket for 300 of them.
 
-pub(crate) mod backoff;
+pub mod backoff;
 mod connection;
-pub(crate) mod link;
+pub mod link;
 mod topic;
 
-pub use connection::{MAX_INFLIGHT, MqttConnection, MqttConnectionSpec, PacketIds};
+pub use connection::{MAX_INFLIGHT, MqttConnection, MqttConnectionSpec, PacketIds, UrlProblem};
 pub use topic::{DEVICE_LEVEL, TemplateError, TopicTemplate};
