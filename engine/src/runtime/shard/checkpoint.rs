@@ -240,6 +240,7 @@ impl ShardCell {
             cursor: sessions.cursor.clone(),
             log_time: self.clock.now(),
             marks: self.clock.marks(),
+            last_mark: sessions.last_mark,
             journals,
             stages: sessions
                 .stages

@@ -104,7 +104,7 @@ impl ShardCell {
                 .table
                 .get(slot)
                 .is_some_and(|s| now.since(s.last_seen) >= self.group.limits.passivate_after);
-            if idle && self.sessions.may_leave(slot, self.at()) {
+            if idle && self.sessions.may_leave(slot, self.at(self.wall())) {
                 self.leave(slot);
             }
         }
@@ -112,7 +112,7 @@ impl ShardCell {
 
     /// The table is full: lets go of the session that was silent longest among those looked at, other than `keep`.
     pub(super) fn evict(&mut self, keep: u32) {
-        let at = self.at();
+        let at = self.at(self.wall());
         let candidates = self.sessions.table.sweep(SWEEP);
         let able = candidates.into_iter().filter(|slot| *slot != keep && self.sessions.may_leave(*slot, at));
         let seen = |slot: &u32| self.sessions.table.get(*slot).map(|s| s.last_seen);
@@ -168,7 +168,7 @@ impl super::step::Sessions {
         now: crate::clock::LogTime,
     ) -> Result<u32, String> {
         let form = codec::decode(bytes).map_err(|why| format!("session of {device}: {why}"))?;
-        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None });
+        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None, turn: 0 });
         if let Some(entry) = self.table.get_mut(slot) {
             entry.last_seen = form.last_seen;
         }

@@ -40,6 +40,7 @@ pub(super) struct Sessions {
     /// Records given up, to be handed to the dead letters with the next flush.
     pub(super) given_up: Vec<Record>,
     pub(super) scratch: Effects,
+    pub(super) turn: u64,
 }
 
 /// A stage in a shard.
@@ -47,8 +48,62 @@ pub(super) struct Hosted {
     pub(super) spec: GroupStage,
     pub(super) host: Box<dyn KeyedHost>,
     /// What waits to be sent, by outlet.
-    pub(super) out: Vec<Vec<Record>>,
+    pub(super) out: Vec<Outbox>,
     pub(super) tally: Tally,
+}
+
+/// What waits to be sent on one outlet.
+///
+/// A sink that keeps positions takes a record that comes behind a later one for a repetition. So where records with
+/// positions leave the shard, nothing overtakes what is made of a record that is still being tried again; other outlets
+/// do not wait.
+#[derive(Default)]
+pub(super) struct Outbox {
+    records: Vec<Record>,
+    turns: Vec<u64>,
+    /// Records with positions leave here.
+    is_ordered: bool,
+    /// Something of an earlier turn came behind something of a later one.
+    is_disordered: bool,
+}
+
+impl Outbox {
+    fn push(&mut self, turn: u64, record: Record) {
+        self.is_ordered |= record.position.is_some();
+        self.is_disordered |= self.turns.last().is_some_and(|last| *last > turn);
+        self.records.push(record);
+        self.turns.push(turn);
+    }
+
+    /// How many records wait.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether [`Outbox::take`] would give something.
+    fn may_leave(&self, held_up: Option<u64>) -> bool {
+        match held_up.filter(|_| self.is_ordered) {
+            Some(held_up) => self.turns.iter().any(|turn| *turn < held_up),
+            None => !self.turns.is_empty(),
+        }
+    }
+
+    /// What may leave while the input of turn `held_up` is being tried again.
+    pub(super) fn take(&mut self, held_up: Option<u64>) -> Vec<Record> {
+        if std::mem::take(&mut self.is_disordered) {
+            let mut sorted: Vec<_> = self.turns.drain(..).zip(self.records.drain(..)).collect();
+            // Stable: what one input has made stays in its order.
+            sorted.sort_by_key(|(turn, _)| *turn);
+            (self.turns, self.records) = sorted.into_iter().unzip();
+        }
+        let upto = match held_up.filter(|_| self.is_ordered) {
+            Some(held_up) => self.turns.partition_point(|turn| *turn < held_up),
+            None => self.turns.len(),
+        };
+        let rest = self.records.split_off(upto);
+        self.turns.drain(..upto);
+        std::mem::replace(&mut self.records, rest)
+    }
 }
 
 /// Counts that go to the stage's ledger once a batch.
@@ -66,6 +121,8 @@ pub(super) struct At {
     pub(super) wall: Timestamp,
     /// What it is put down to, where it has no position of its own.
     pub(super) cause: Option<Position>,
+    /// The running number of the input: what is made of it leaves the shard in this order.
+    pub(super) turn: u64,
 }
 
 impl Sessions {
@@ -100,6 +157,7 @@ impl Sessions {
             }
             for stage in 0..self.stages.len() {
                 if self.table.wanted(slot, stage) <= at.log {
+                    let at = At { turn: self.next_turn(), ..at };
                     self.table.set_wanted(slot, stage, NEVER);
                     self.step_or_park(stage, slot, None, at, true);
                 }
@@ -113,6 +171,28 @@ impl Sessions {
         if let Some(position) = position {
             self.cursor.advance(position.topic, position.offset);
         }
+    }
+
+    /// The number of the next input.
+    pub(super) fn next_turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
+    }
+
+    /// The first input that is still being tried again.
+    pub(super) fn held_up(&self) -> Option<u64> {
+        let backing_off = self.retries.iter().filter_map(|(_, slot)| self.table.get(*slot)?.inbox.as_ref());
+        backing_off.flat_map(|inbox| inbox.queue.iter().map(|parked| parked.at.turn)).min()
+    }
+
+    /// Whether something may be sent while the input of turn `held_up` is being tried again.
+    pub(super) fn may_send(&self, held_up: Option<u64>) -> bool {
+        self.stages.iter().any(|s| s.out.iter().any(|out| out.may_leave(held_up)))
+    }
+
+    /// How many records wait to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.stages.iter().flat_map(|s| s.out.iter().map(Outbox::len)).sum()
     }
 
     /// The next checkpoint has to write this session.
@@ -212,7 +292,7 @@ impl Sessions {
         let hosted = &mut self.stages[stage];
         let wired = hosted.spec.outlets.get(usize::from(outlet.0)).is_some_and(|(_, targets)| !targets.is_empty());
         if wired {
-            hosted.out[usize::from(outlet.0)].push(record.clone());
+            hosted.out[usize::from(outlet.0)].push(at.turn, record.clone());
         }
         for index in 0..self.stages[stage].spec.inner.len() {
             let (from, to) = self.stages[stage].spec.inner[index];
