@@ -42,11 +42,21 @@ pub trait ShardControl: Send + Sync {
     fn close(&self, partition: Partition) -> BoxFuture<'_, ()>;
 }
 
+/// A sink that hangs on a source.
+#[derive(Clone)]
+pub struct Follower {
+    /// Asks it.
+    pub ask: mpsc::Sender<SinkRequest>,
+    /// Whether another stage stands between. That may have made several records of one, and a sink that has one of
+    /// them cannot tell whether it has all.
+    pub is_indirect: bool,
+}
+
 /// What hangs on a source and may keep positions.
 #[derive(Clone, Default)]
 pub struct Followers {
     /// The sinks fed by it, directly or through other stages.
-    pub sinks: Vec<mpsc::Sender<SinkRequest>>,
+    pub sinks: Vec<Follower>,
     /// The keyed stages fed by it.
     pub shards: Option<Arc<dyn ShardControl>>,
 }
@@ -337,7 +347,7 @@ impl Reading<'_> {
         for sink in &self.followers.sinks {
             let cursor = loop {
                 let (reply, answer) = oneshot::channel();
-                if sink.send(SinkRequest::Resume { partition, reply }).await.is_err() {
+                if sink.ask.send(SinkRequest::Resume { partition, reply }).await.is_err() {
                     return Err("a sink ended before its source".to_owned());
                 }
                 // A sink that is restarted between question and answer is asked again.
@@ -345,7 +355,9 @@ impl Reading<'_> {
                     break cursor;
                 }
             };
-            if let Some(cursor) = cursor {
+            if let Some(mut cursor) = cursor {
+                // The last one is read again; the guard skips what is there of it.
+                cursor.0.iter_mut().for_each(|t| t.offset -= i64::from(sink.is_indirect));
                 include(cursor);
             }
         }

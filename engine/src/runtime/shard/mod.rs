@@ -124,7 +124,7 @@ impl ShardCell {
         // Two passes: looking all sessions up first lets the processor fetch them side by side.
         let slots: Vec<Option<u32>> = records.iter().map(|r| self.sessions.table.find(&r.device)).collect();
         for (record, slot) in records.iter().zip(slots) {
-            self.record(record, slot);
+            self.record(record, slot)?;
         }
         self.tally();
         self.flush().await;
@@ -134,10 +134,10 @@ impl ShardCell {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, slot: Option<u32>) {
+    fn record(&mut self, record: &Record, slot: Option<u32>) -> Result<(), ExitReason> {
         if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
-            return;
+            return Ok(());
         }
         if record.kind == Kind::Mark {
             self.sessions.advance(record.position);
@@ -146,7 +146,7 @@ impl ShardCell {
                 self.sessions.last_mark = record.position;
                 self.sessions.fire_timers(At { cause: record.position, ..self.at(record.received_at) });
             }
-            return;
+            return Ok(());
         }
         self.clock.record(record.received_at);
         self.sessions.fire_timers(self.at(record.received_at));
@@ -159,19 +159,24 @@ impl ShardCell {
         let slot = slot.filter(|s| self.sessions.table.get(*s).is_some_and(|s| s.device == record.device));
         let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
             Some(slot) => slot,
-            None => self.open_session(&record.device, at),
+            None => self.open_session(&record.device, at)?,
         };
         self.sessions.record(slot, record, at);
+        Ok(())
     }
 
-    /// A session for a device that has none.
-    fn open_session(&mut self, device: &DeviceId, at: At) -> u32 {
-        let slot = self.sessions.open(device, at);
+    /// A session for a device that has none in memory.
+    fn open_session(&mut self, device: &DeviceId, at: At) -> Result<u32, ExitReason> {
+        // It may have had to make room for another device of the same batch.
+        let slot = match self.come_back(device)? {
+            Some(slot) => slot,
+            None => self.sessions.open(device, at),
+        };
         let sessions = self.sessions.directory.session_opened();
         if sessions > self.group.limits.max_sessions {
             self.evict(slot);
         }
-        slot
+        Ok(slot)
     }
 
     /// Sends what the steps have made; it counts for the next checkpoint as not delivered until it is.

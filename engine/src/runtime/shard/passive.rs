@@ -95,6 +95,16 @@ impl ShardCell {
         Ok(())
     }
 
+    /// Brings a session back that left memory since the last checkpoint was written.
+    pub(super) fn come_back(&mut self, device: &DeviceId) -> Result<Option<u32>, ExitReason> {
+        let Some(bytes) = self.passive.take(device) else { return Ok(None) };
+        self.passive.known.remove(&device.hash64());
+        let now = self.clock.now();
+        let slot = self.sessions.restore(device.clone(), &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
+        self.sessions.touch(slot);
+        Ok(Some(slot))
+    }
+
     /// Lets go of some sessions that have had nothing to do for long.
     pub(super) fn passivate(&mut self) {
         let now = self.clock.now();
