@@ -20,7 +20,7 @@ use crate::runtime::host::{KeyedHost, StepFailure};
 use crate::stage::{Outlet, StageError};
 
 use super::group::GroupStage;
-use super::table::{Inbox, NEVER, Parked, SessionTable};
+use super::table::{Inbox, NEVER, Parked, SessionTable, Waiting};
 use super::wheel::Wheel;
 
 /// The states and outputs of a shard: everything that a step touches.
@@ -114,6 +114,10 @@ pub(super) struct Tally {
     pub(super) absorbed: usize,
 }
 
+fn waiting(stage: usize, record: Option<&Record>) -> Waiting {
+    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record.clone()))
+}
+
 /// When an input happens. One that has to wait keeps it: what a step makes must not depend on how long it waited.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
@@ -139,13 +143,13 @@ impl Sessions {
     fn step_or_park(&mut self, stage: usize, slot: u32, record: Option<&Record>, at: At, counted: bool) {
         let Some(entry) = self.table.get_mut(slot) else { return };
         if let Some(inbox) = entry.inbox.as_mut().filter(|inbox| inbox.waiting) {
-            inbox.queue.push_back(Parked { stage, record: record.cloned(), at, counted });
+            inbox.put(Parked { what: waiting(stage, record), at, counted });
         } else if let Err(failure) = self.step(stage, slot, record, at, counted) {
             self.park(slot, stage, record, at, failure);
         }
     }
 
-    /// Calls every session whose time has come, the earliest first.
+    /// Calls every session whose time has come, the earliest first. One that is backing off hears of it in its turn.
     pub(super) fn fire_timers(&mut self, at: At) {
         let mut due = Vec::new();
         self.wheel.advance(at.log, &mut due);
@@ -155,15 +159,31 @@ impl Sessions {
                 Some(entry) if entry.armed == fired => entry.armed = NEVER,
                 _ => continue,
             }
-            for stage in 0..self.stages.len() {
-                if self.table.wanted(slot, stage) <= at.log {
-                    let at = At { turn: self.next_turn(), ..at };
-                    self.table.set_wanted(slot, stage, NEVER);
-                    self.step_or_park(stage, slot, None, at, true);
-                }
+            if self.is_waiting(slot) {
+                continue;
+            }
+            let mut from = 0;
+            while let Some(stage) = self.due(slot, from, at.log) {
+                from = stage + 1;
+                self.table.set_wanted(slot, stage, NEVER);
+                let at = At { turn: self.next_turn(), ..at };
+                self.step_or_park(stage, slot, None, at, true);
             }
             self.arm(slot);
         }
+        let waiting: Vec<u32> = self.retries.iter().map(|(_, slot)| *slot).collect();
+        for slot in waiting {
+            let at = At { turn: self.next_turn(), ..at };
+            let inbox = self.inbox(slot);
+            let is_news = inbox.queue.back().is_none_or(|last| last.at.log < at.log);
+            if is_news {
+                inbox.put(Parked { what: Waiting::Tick(0), at, counted: true });
+            }
+        }
+    }
+
+    fn is_waiting(&self, slot: u32) -> bool {
+        self.table.get(slot).and_then(|entry| entry.inbox.as_ref()).is_some_and(|inbox| inbox.waiting)
     }
 
     /// The cursor has come to a position.
@@ -221,9 +241,21 @@ impl Sessions {
             inbox.waiting = false;
             let Some(parked) = inbox.queue.pop_front() else {
                 entry.inbox = None;
-                return;
+                return self.arm(slot);
             };
-            match self.step(parked.stage, slot, parked.record.as_ref(), parked.at, parked.counted) {
+            let Parked { what, at, counted } = parked;
+            let (stage, record) = match what {
+                Waiting::Record(stage, record) => (stage, Some(record)),
+                Waiting::Timer(stage) => (stage, None),
+                Waiting::Tick(from) => {
+                    let Some(stage) = self.due(slot, from, at.log) else { continue };
+                    self.table.set_wanted(slot, stage, NEVER);
+                    // Another stage's may be due, too.
+                    self.inbox(slot).queue.push_front(Parked { what: Waiting::Tick(stage + 1), at, counted });
+                    (stage, None)
+                }
+            };
+            match self.step(stage, slot, record.as_ref(), at, counted) {
                 Ok(()) => {
                     let inbox = self.inbox(slot);
                     if !inbox.waiting {
@@ -231,7 +263,7 @@ impl Sessions {
                         inbox.backoff.reset();
                     }
                 }
-                Err(failure) => self.park(slot, parked.stage, parked.record.as_ref(), parked.at, failure),
+                Err(failure) => self.park(slot, stage, record.as_ref(), at, failure),
             }
             if self.inbox(slot).waiting {
                 return;
@@ -335,11 +367,16 @@ impl Sessions {
             Duration::ZERO
         } else {
             common.metrics.retried(reason);
-            inbox.queue.push_front(Parked { stage, record: record.cloned(), at, counted: true });
+            inbox.queue.push_front(Parked { what: waiting(stage, record), at, counted: true });
             inbox.backoff.next_delay()
         };
         self.inbox(slot).waiting = true;
         self.retries.insert((Instant::now() + wait, slot));
+    }
+
+    /// The first stage from `from` on whose timer is due.
+    fn due(&self, slot: u32, from: usize, log: LogTime) -> Option<usize> {
+        (from..self.stages.len()).find(|stage| self.table.wanted(slot, *stage) <= log)
     }
 
     fn inbox(&mut self, slot: u32) -> &mut Inbox {
