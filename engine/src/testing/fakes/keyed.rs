@@ -92,6 +92,14 @@ impl Keyed for SimKeyed {
         now: Now<'_>,
         out: &mut Effects,
     ) -> Result<(), StageError> {
+        self.world.trouble.note(|| {
+            let what = match input {
+                Input::Record(record) => format!("record {}", number_of(record)),
+                Input::Timer => "timer".to_owned(),
+                Input::Journal(_) => "journal".to_owned(),
+            };
+            format!("{device}: {what} at {} on {s:?}", now.log.0)
+        });
         match input {
             Input::Record(record) => {
                 if !s.online {
