@@ -109,7 +109,7 @@ impl Keyed for SimKeyed {
                 }
                 s.count += 1;
                 s.last = now.log;
-                if s.count % 3 == 0 {
+                if s.count.is_multiple_of(3) {
                     Self::transition(device, s, TransitionKind::Third, now, out);
                 }
                 out.wake_at(now.log + OFFLINE_AFTER);
