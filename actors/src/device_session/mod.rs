@@ -28,9 +28,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{BuildContext, CheckContext};
-use telemill_engine::registry::{Description, SessionLimits};
+use telemill_engine::registry::{Companion, Description, SessionLimits};
 use telemill_engine::stage::{BuildError, Component, Outlet};
 use telemill_engine::topology::{ByteSize, HumanDuration};
+
+use crate::mqtt_commands::{MqttCommands, MqttCommandsChecked, MqttCommandsSpec};
 
 pub use session::Session;
 
@@ -67,6 +69,9 @@ pub struct DeviceSessionSpec {
     /// The largest payload that is kept as the device's last one; 0 keeps none.
     #[serde(default = "defaults::last_payload")]
     pub last_payload: ByteSize,
+    /// Where commands are published to devices. Not given: only what takes from the outlet `commands` gets them.
+    #[serde(default)]
+    pub commands: Option<MqttCommandsSpec>,
 }
 
 mod defaults {
@@ -94,6 +99,7 @@ pub struct CheckedDeviceSession {
     offline_after: Duration,
     last_payload: usize,
     limits: SessionLimits,
+    commands: Option<MqttCommandsChecked>,
 }
 
 impl Component for DeviceSession {
@@ -121,7 +127,9 @@ impl Component for DeviceSession {
             let message = "a device would be forgotten before it is offline and out of memory";
             cx.problem("forget_after", CODE, message, "take more than `offline_after` and `passivate_after`");
         }
+        let commands = spec.commands.and_then(|commands| commands.check_at("commands", cx));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
+            commands,
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
             limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions, forget_after },
@@ -129,7 +137,9 @@ impl Component for DeviceSession {
     }
 
     fn describe(checked: &CheckedDeviceSession) -> Description {
-        Description { sessions: Some(checked.limits), ..Description::default() }
+        let sink = |commands| Companion::new::<MqttCommands>("commands", COMMANDS, commands);
+        let companions = checked.commands.clone().map(sink).into_iter().collect();
+        Description { sessions: Some(checked.limits), companions, ..Description::default() }
     }
 
     async fn build(checked: &CheckedDeviceSession, _: &BuildContext) -> Result<Self, BuildError> {

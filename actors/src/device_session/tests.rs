@@ -13,6 +13,8 @@ use ulid::Ulid;
 
 use super::queue::{MAX_BYTES, MAX_COMMANDS};
 use super::session::{Connected, Session};
+use crate::mqtt_commands::MqttCommandsSpec;
+
 use super::{CheckedDeviceSession, DeviceSession, DeviceSessionSpec, defaults};
 
 /// Wall time runs this far ahead of log time.
@@ -388,6 +390,7 @@ fn spec() -> DeviceSessionSpec {
         max_sessions: defaults::max_sessions(),
         forget_after: None,
         last_payload: defaults::last_payload(),
+        commands: None,
     }
 }
 
@@ -428,4 +431,6 @@ fn every_bad_value_is_reported_where_it_stands() {
     );
     let minute = Duration::from_secs(60).into();
     check(DeviceSessionSpec { forget_after: Some(minute), ..spec() }, &["forget_after"]);
+    let nowhere = MqttCommandsSpec { connection: "broker".to_owned(), topic: "commands".to_owned() };
+    check(DeviceSessionSpec { commands: Some(nowhere), ..spec() }, &["commands.connection", "commands.topic"]);
 }
