@@ -138,7 +138,11 @@ impl ShardCell {
             if let Ok(mark) = serde_json::from_slice::<Mark>(&record.payload) {
                 self.clock.mark(&mark);
                 self.sessions.last_mark = record.position;
-                self.sessions.fire_timers(At { log: self.clock.now(), wall: record.received_at, cause: record.position });
+                self.sessions.fire_timers(At {
+                    log: self.clock.now(),
+                    wall: record.received_at,
+                    cause: record.position,
+                });
             }
             return;
         }
