@@ -70,7 +70,8 @@ fn bad_input_is_dead_lettered_with_its_bytes_and_its_neighbours_arrive() {
     let ledger = telemill.ledger("ingress");
     assert_eq!(ledger["dead_lettered"], serde_json::json!(reasons));
     let metrics = telemill.http.get("/metrics").body;
-    let line = metrics.lines().find(|line| line.contains("dead_lettered_total") && line.contains(r#"reason="not_utf8""#));
+    let line =
+        metrics.lines().find(|line| line.contains("dead_lettered_total") && line.contains(r#"reason="not_utf8""#));
     assert!(line.is_some_and(|line| line.ends_with(" 1")), "{line:?}");
 
     let hello = reader.all(&site.topic("hello"));

@@ -11,7 +11,7 @@ const HISTORY: Duration = Duration::from_secs(5 * 3600);
 
 #[test]
 fn every_record_arrives_once_everywhere_as_the_contract_says() {
-    let records = by_night(1_000, 100_000);
+    let records = by_night(20_000, 100_000);
     let deadline = Duration::from_secs(by_night(120, 600));
     let mut site = Site::new("pipeline");
     site.edit("partitions: 3", "partitions: 12");

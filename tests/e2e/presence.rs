@@ -70,7 +70,9 @@ fn a_device_is_shown_with_its_state_and_the_history_that_was_asked_for() {
     }
     let show = |query: &str| telemill.http.get(&format!("/api/v1/devices/{device}{query}"));
     let shown = wait_until(DEADLINE, "the last of five in the store", || {
-        Some(show("")).filter(|answer| answer.status == 200).map(|answer| answer.json())
+        Some(show(""))
+            .filter(|answer| answer.status == 200)
+            .map(|answer| answer.json())
             .filter(|shown| shown["state"]["payload"]["n"] == 4)
     });
     let numbers = |shown: &Value| -> Vec<Value> {

@@ -85,6 +85,7 @@ pub(super) struct Alert {
 pub(super) struct Told {
     pub(super) cause: Position,
     pub(super) log: LogTime,
+    pub(super) at: Timestamp,
     /// Whether a timer made it: then it happened somewhere between its cause and what follows that in its topic.
     pub(super) by_timer: bool,
 }

@@ -36,7 +36,12 @@ impl Keyed for AlertEvaluator {
         out: &mut Effects,
     ) -> Result<(), StageError> {
         session.alerts.retain(|rule| self.rules.by_key(rule).is_some());
-        let step = Step { stage: self, device, now, on_record: matches!(input, Input::Record(_)) };
+        let (now, on_record) = match input {
+            // A record that had to wait its turn still happened when it was received.
+            Input::Record(record) => (Now { wall: record.received_at, ..now }, true),
+            Input::Timer | Input::Journal(_) => (now, false),
+        };
+        let step = Step { stage: self, device, now, on_record };
         match input {
             Input::Record(record) => step.record(session, record, out),
             Input::Timer => {
@@ -160,7 +165,8 @@ impl Step<'_> {
             return Ok(());
         }
         let phase = entry.phase();
-        let told = Told { cause: entry.cause(), log: entry.log_time, by_timer: rule.watch.by_timer(phase) };
+        let told =
+            Told { cause: entry.cause(), log: entry.log_time, at: entry.at, by_timer: rule.watch.by_timer(phase) };
         let alert = session.alerts.entry(rule.key);
         alert.sequence = entry.sequence;
         alert.phase = phase;
@@ -174,15 +180,20 @@ impl Step<'_> {
     /// Whether the journal has told already what comes of this step: it is before the last transition that was applied,
     /// or it is that transition.
     fn is_told(&self, told: &Told) -> bool {
-        let Some(done) = self.now.cursor.get(told.cause.topic) else { return true };
+        let Now { log, wall, cursor, cause } = self.now;
+        // A record goes by its own place: where it had to wait its turn, the cursor is past it.
+        let own = (self.on_record && cause.topic == told.cause.topic).then_some(cause.offset);
+        let Some(done) = own.or_else(|| cursor.get(told.cause.topic)) else {
+            // Nothing of that topic has come yet, or it is gone for good, and then wall time has to tell.
+            return if told.by_timer { wall < told.at } else { wall <= told.at };
+        };
         match done.cmp(&told.cause.offset) {
             Ordering::Less => true,
             Ordering::Greater => false,
             // Between its cause, the last mark, and the next one.
-            Ordering::Equal if told.by_timer => self.now.log < told.log,
-            // With its record this session lets go of it. So a timer comes just before that, and a record is it, or
-            // comes from another topic after it was lost on the way here.
-            Ordering::Equal => !self.on_record || self.is_cause(told),
+            Ordering::Equal if told.by_timer => log < told.log,
+            // With its record this session lets go of it. So that is yet to come, or was lost on the way here.
+            Ordering::Equal => !self.on_record || own.is_some(),
         }
     }
 

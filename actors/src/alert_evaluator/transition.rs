@@ -74,6 +74,7 @@ pub(super) struct Entry<'a> {
     pub(super) sequence: u32,
     pub(super) incarnation: Ulid,
     pub(super) active_at: Timestamp,
+    pub(super) at: Timestamp,
     pub(super) log_time: LogTime,
     cause: Cause,
 }
@@ -247,6 +248,7 @@ mod tests {
         let entry = Entry::read(&record).unwrap();
         assert_eq!((&*entry.alertname, entry.phase(), entry.sequence), ("Über \"heiß\"", Phase::Firing, 2));
         assert_eq!((entry.incarnation, entry.active_at), (Ulid::from_parts(7, 9), Timestamp(1_000)));
+        assert_eq!(entry.at, Timestamp(31_000));
         assert_eq!((entry.log_time, entry.cause().offset, entry.cause().partition), (LogTime(45_000), 77, 3));
         for bad in [r#"{"v":1}"#, "", "null"] {
             let bad = Record { message: Some(bad.into()), ..record.clone() };

@@ -51,7 +51,7 @@ pub struct DeviceSession {
 }
 
 /// As written.
-#[derive(Debug, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeviceSessionSpec {
     /// A device that was not heard of for this long is offline.
@@ -69,7 +69,7 @@ pub struct DeviceSessionSpec {
     /// The largest payload that is kept as the device's last one; 0 keeps none.
     #[serde(default = "defaults::last_payload")]
     pub last_payload: ByteSize,
-    /// Where commands are published to devices. Not given: only what takes from the outlet `commands` gets them.
+    /// Where commands are published. Not given: they come out of the outlet `commands` alone.
     #[serde(default)]
     pub commands: Option<MqttCommandsSpec>,
 }
@@ -129,17 +129,21 @@ impl Component for DeviceSession {
         }
         let commands = spec.commands.and_then(|commands| commands.check_at("commands", cx));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
-            commands,
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
             limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions, forget_after },
+            commands,
         })
     }
 
     fn describe(checked: &CheckedDeviceSession) -> Description {
-        let sink = |commands| Companion::new::<MqttCommands>("commands", COMMANDS, commands);
-        let companions = checked.commands.clone().map(sink).into_iter().collect();
-        Description { sessions: Some(checked.limits), companions, ..Description::default() }
+        let commands = checked.commands.clone();
+        let companions = commands.map(|commands| Companion::new::<MqttCommands>("commands", COMMANDS, commands));
+        Description {
+            companions: companions.into_iter().collect(),
+            sessions: Some(checked.limits),
+            ..Description::default()
+        }
     }
 
     async fn build(checked: &CheckedDeviceSession, _: &BuildContext) -> Result<Self, BuildError> {

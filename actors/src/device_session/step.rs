@@ -35,15 +35,19 @@ impl Keyed for DeviceSession {
         out: &mut Effects,
     ) -> Result<(), StageError> {
         match input {
-            Input::Record(record) => match record.kind {
-                Kind::Command => return self.command(device, session, record, now, out),
-                // About the device, not from it.
-                Kind::Mark | Kind::Presence | Kind::Alert => out.forward(),
-                Kind::Data | Kind::Hello | Kind::Other(_) => {
-                    self.heard(device, session, record, now, out);
-                    out.forward();
+            Input::Record(record) => {
+                // A record that had to wait its turn still happened when it was received.
+                let now = Now { wall: record.received_at, ..now };
+                match record.kind {
+                    Kind::Command => return self.command(device, session, record, now, out),
+                    // About the device, not from it.
+                    Kind::Mark | Kind::Presence | Kind::Alert => out.forward(),
+                    Kind::Data | Kind::Hello | Kind::Other(_) => {
+                        self.heard(device, session, record, now, out);
+                        out.forward();
+                    }
                 }
-            },
+            }
             Input::Timer => self.timer(device, session, now, out),
             // This stage keeps no journal.
             Input::Journal(_) => {}

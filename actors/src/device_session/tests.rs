@@ -1,9 +1,11 @@
+use std::any::Any;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use telemill_engine::clock::{LogTime, Timestamp};
-use telemill_engine::context::{CheckContext, Connections, FieldProblem, Topics};
+use telemill_engine::context::{CheckContext, Connection, Connections, FieldProblem, Topics};
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, Presence};
 use telemill_engine::position::{Cursor, Position, TopicId};
@@ -13,9 +15,9 @@ use ulid::Ulid;
 
 use super::queue::{MAX_BYTES, MAX_COMMANDS};
 use super::session::{Connected, Session};
-use crate::mqtt_commands::MqttCommandsSpec;
-
 use super::{CheckedDeviceSession, DeviceSession, DeviceSessionSpec, defaults};
+use crate::mqtt::{MqttConnection, MqttConnectionSpec, PacketIds};
+use crate::mqtt_commands::MqttCommandsSpec;
 
 /// Wall time runs this far ahead of log time.
 const WALL: u64 = 1_700_000_000_000;
@@ -394,17 +396,30 @@ fn spec() -> DeviceSessionSpec {
     }
 }
 
+fn commands(connection: &str) -> Option<MqttCommandsSpec> {
+    let topic = "devices/{device_id}/commands".to_owned();
+    Some(MqttCommandsSpec { connection: connection.to_owned(), topic })
+}
+
+/// Runs a check in a topology with these connections.
+fn checking<T>(connections: &Connections, check: impl FnOnce(&mut CheckContext<'_>) -> T) -> (T, Vec<FieldProblem>) {
+    let (topics, mut problems) = (Topics::default(), Vec::new());
+    let mut cx = CheckContext { name: "sessions", inputs: &[], connections, topics: &topics, problems: &mut problems };
+    let result = check(&mut cx);
+    (result, problems)
+}
+
 fn checked(spec: DeviceSessionSpec) -> (Option<CheckedDeviceSession>, Vec<FieldProblem>) {
-    let (connections, topics, mut problems) = (Connections::new(), Topics::default(), Vec::new());
-    let mut cx = CheckContext {
-        name: "sessions",
-        inputs: &[],
-        connections: &connections,
-        topics: &topics,
-        problems: &mut problems,
+    let broker = MqttConnectionSpec {
+        url: "mqtt://127.0.0.1".to_owned(),
+        packet_ids: PacketIds::Unknown,
+        max_inflight: 10,
+        keep_alive: Duration::from_secs(10).into(),
     };
-    let checked = DeviceSession::check(spec, &mut cx);
-    (checked, problems)
+    let (broker, _) = checking(&Connections::new(), |cx| MqttConnection::check(broker, cx));
+    let broker: Arc<dyn Any + Send + Sync> = Arc::new(broker.expect("a good connection"));
+    let connections = Connections::from([("broker".to_owned(), (MqttConnection::KIND, broker))]);
+    checking(&connections, |cx| DeviceSession::check(spec, cx))
 }
 
 #[test]
@@ -414,6 +429,17 @@ fn the_defaults_are_good_and_described() {
     let limits = DeviceSession::describe(&stage.unwrap()).sessions.unwrap();
     assert_eq!((limits.passivate_after, limits.max_sessions), (Duration::from_secs(900), 1_000_000));
     assert_eq!(limits.forget_after, None);
+}
+
+#[test]
+fn commands_have_a_sink_of_their_own_where_they_are_given_one() {
+    let (stage, problems) = checked(DeviceSessionSpec { commands: commands("broker"), ..spec() });
+    assert_eq!(problems, []);
+    let companions = DeviceSession::describe(&stage.unwrap()).companions;
+    let named: Vec<_> = companions.iter().map(|sink| (sink.name, sink.outlet, sink.kind)).collect();
+    assert_eq!(named, [("commands", Outlet(2), "mqtt_commands")]);
+    let (stage, _) = checked(spec());
+    assert!(DeviceSession::describe(&stage.unwrap()).companions.is_empty());
 }
 
 #[test]
@@ -431,6 +457,5 @@ fn every_bad_value_is_reported_where_it_stands() {
     );
     let minute = Duration::from_secs(60).into();
     check(DeviceSessionSpec { forget_after: Some(minute), ..spec() }, &["forget_after"]);
-    let nowhere = MqttCommandsSpec { connection: "broker".to_owned(), topic: "commands".to_owned() };
-    check(DeviceSessionSpec { commands: Some(nowhere), ..spec() }, &["commands.connection", "commands.topic"]);
+    check(DeviceSessionSpec { commands: commands("elsewhere"), ..spec() }, &["commands.connection"]);
 }

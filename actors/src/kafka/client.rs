@@ -55,10 +55,16 @@ pub(crate) fn log(stage: &str, level: RDKafkaLogLevel, facility: &str, message: 
     }
 }
 
-/// A blocking call took longer than it may; its thread ends by itself.
+/// A blocking call gave no answer.
 #[derive(Debug, Error)]
-#[error("no answer within {0:?}")]
-pub struct TookTooLong(pub Duration);
+pub enum NoAnswer {
+    /// It took longer than it may; its thread ends by itself.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    /// Its thread panicked, or could not be started.
+    #[error("the client's thread ended without an answer")]
+    Died,
+}
 
 /// Runs blocking client calls on a thread of their own and waits for the result at most `deadline`.
 ///
@@ -67,14 +73,13 @@ pub struct TookTooLong(pub Duration);
 pub async fn off_runtime<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce(oneshot::Sender<T>) + Send + 'static,
-) -> Result<T, TookTooLong> {
+) -> Result<T, NoAnswer> {
     let (result, answer) = oneshot::channel();
     let spawned = std::thread::Builder::new().name("kafka client".to_owned()).spawn(move || work(result));
-    if spawned.is_err() {
-        return Err(TookTooLong(deadline));
-    }
+    spawned.map_err(|_| NoAnswer::Died)?;
     match tokio::time::timeout(deadline, answer).await {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) | Err(_) => Err(TookTooLong(deadline)),
+        Ok(Err(_)) => Err(NoAnswer::Died),
+        Err(_) => Err(NoAnswer::Late(deadline)),
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rdkafka::message::Message;
 use telemill_engine::clock::Timestamp;
+use telemill_engine::position::TopicId;
 use telemill_engine::record::EventId;
 use telemill_engine::stage::BuildError;
 
@@ -29,6 +30,7 @@ pub(crate) struct Lives(Mutex<Option<Life>>);
 #[derive(Clone)]
 struct Life {
     producer: ProducerView,
+    topics: Vec<TopicId>,
     began: Timestamp,
 }
 
@@ -38,9 +40,10 @@ const CLOSING: Duration = Duration::from_secs(15);
 const READING: Duration = Duration::from_secs(30);
 
 impl Lives {
-    /// A producer lives.
-    pub(crate) fn begin(&self, producer: ProducerView, began: Timestamp) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Life { producer, began });
+    /// A producer of these topics lives.
+    pub(crate) fn begin(&self, producer: ProducerView, topics: &[EnsuredTopic], began: Timestamp) {
+        let topics = topics.iter().map(|topic| topic.id).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Life { producer, topics, began });
     }
 
     /// What the last life had written without an answer, and the offsets that its barrier had passed.
@@ -51,9 +54,13 @@ impl Lives {
         topics: &[EnsuredTopic],
     ) -> Result<(Earlier, Offsets), BuildError> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(Life { producer, began }) = last else { return Ok(Default::default()) };
+        let Some(Life { producer, topics: written, began }) = last else { return Ok(Default::default()) };
         if !producer.settled(CLOSING).await {
             return Err(BuildError::Unavailable("the last producer of this stage is still closing".to_owned()));
+        }
+        if !topics.iter().map(|topic| topic.id).eq(written) {
+            // A topic was deleted and made again meanwhile; nothing that was written stands there.
+            return Ok(Default::default());
         }
         let (passed, offsets) = {
             let ledger = producer.ledger();

@@ -15,5 +15,6 @@ pub(crate) mod producer;
 mod raw_headers;
 pub(crate) mod reader;
 pub(crate) mod recall;
+pub(crate) mod reports;
 pub(crate) mod submit;
 mod topic_description;

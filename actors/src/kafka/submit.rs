@@ -13,7 +13,8 @@ use tokio::sync::oneshot;
 use super::handover::Earlier;
 use super::ledger::{BatchKey, ItemKey};
 use super::mark::Alive;
-use super::producer::{MAX_BATCH, Outgoing, Producer, ProducerView, SendError};
+use super::producer::{Outgoing, Producer, ProducerView};
+use super::reports::{MAX_BATCH, SendError};
 
 /// How a sink writes its records.
 pub(crate) trait Form: Send + 'static {
@@ -151,3 +152,6 @@ impl<F: Form> Submitter<F> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,6 @@ use telemill_engine::topology::ByteSize;
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::handover::Lives;
 use crate::kafka::headers::HeaderWriter;
-use crate::kafka::ledger::Offsets;
 use crate::kafka::producer::{Outgoing, Producer, Settings};
 use crate::kafka::recall::Tails;
 use crate::kafka::submit::{Form, Submitter, WINDOW, Written};
@@ -87,12 +86,12 @@ impl Component for KafkaDeadLetters {
         let mut wanted = cx.topics.get(topic);
         wanted.max_message_bytes.get_or_insert(LARGEST);
         let topics = ensure(connection, &[wanted]).await?;
-        let (earlier, _) = lives.last(connection, &cx.stage, &topics).await?;
-        let producer = Producer::connect(connection, &cx.stage, settings, &topics, None, Offsets::default())?;
+        let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
+        let producer = Producer::connect(connection, &cx.stage, settings, &topics, None, before)?;
         let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
         let submitter = Submitter::new(producer, form, earlier);
         let view = submitter.view();
-        lives.begin(view.clone(), began);
+        lives.begin(view.clone(), &topics, began);
         cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view)));
         Ok(KafkaDeadLetters { submitter })
     }

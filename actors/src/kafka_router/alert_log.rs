@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use rdkafka::message::Message;
-use telemill_engine::ports::{AlertEntry, AlertLog, PortError};
+use telemill_engine::ports::{AlertEntry, AlertLog, FROM_THE_BEGINNING, PortError};
 use telemill_engine::record::Kind;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,7 +16,7 @@ use crate::kafka::reader::{ReadError, Reader};
 use crate::kafka::topics::EnsuredTopic;
 use crate::kafka::wire::record_from_message;
 
-use super::cursor::LogCursor;
+use super::cursor::{BadCursor, LogCursor};
 
 /// How many entries wait for a reader that is slow; then the log is read no further.
 const AHEAD: usize = 64;
@@ -35,12 +35,15 @@ impl KafkaAlertLog {
     }
 
     fn cursor(&self, after: &str) -> Result<LogCursor, PortError> {
-        let cursor: LogCursor =
-            after.parse().map_err(|error: super::cursor::BadCursor| PortError(error.to_string()))?;
         let partitions = self.topic.partitions as usize;
+        let beginning = LogCursor { topic: self.topic.id, next: vec![0; partitions] };
+        if after == FROM_THE_BEGINNING {
+            return Ok(beginning);
+        }
+        let cursor: LogCursor = after.parse().map_err(|error: BadCursor| PortError(error.to_string()))?;
         if cursor.topic != self.topic.id {
             // The topic was deleted and made again: all that is in it is behind a cursor on the old one.
-            return Ok(LogCursor { topic: self.topic.id, next: vec![0; partitions] });
+            return Ok(beginning);
         }
         if cursor.next.len() != partitions {
             let count = cursor.next.len();

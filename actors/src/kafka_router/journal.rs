@@ -11,8 +11,9 @@ use telemill_engine::record::Record;
 
 use crate::kafka::client::off_runtime;
 use crate::kafka::connection::{KafkaConnection, REQUEST_TIMEOUT};
-use crate::kafka::producer::{Client, ProducerView};
+use crate::kafka::producer::ProducerView;
 use crate::kafka::reader::{Range, with_reader};
+use crate::kafka::reports::Client;
 use crate::kafka::topics::EnsuredTopic;
 use crate::kafka::wire::record_from_message;
 

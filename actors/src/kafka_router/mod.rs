@@ -25,8 +25,9 @@ use telemill_engine::topology::{ByteSize, HumanDuration};
 
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::handover::Lives;
-use crate::kafka::producer::{MAX_TOPICS, Producer, Settings};
+use crate::kafka::producer::{Producer, Settings};
 use crate::kafka::recall::Tails;
+use crate::kafka::reports::MAX_TOPICS;
 use crate::kafka::submit::{Submitter, WINDOW};
 use crate::kafka::topics::ensure;
 use crate::kafka::writer::{Compression, check_settings, check_topic};
@@ -125,7 +126,7 @@ impl Component for KafkaRouter {
         let producer = Producer::connect(connection, &cx.stage, settings, &topics, marks.as_ref(), before)?;
         let submitter = Submitter::new(producer, RouterForm::new(route.clone()), earlier);
         let view = submitter.view();
-        lives.begin(view.clone(), began);
+        lives.begin(view.clone(), &topics, began);
 
         cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view.clone())));
         if let (Route::Single, [topic]) = (route, topics.as_slice()) {

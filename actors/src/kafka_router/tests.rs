@@ -38,7 +38,7 @@ fn problems_are_reported_at_their_place() {
     refused(r#"{"connection":"log","routes":{}}"#, &["routes kafka_router::no_target"]);
     refused(r#"{"connection":"log","topic":"a/b"}"#, &["topic kafka::bad_topic"]);
     refused(r#"{"connection":"no","topic":"a"}"#, &["connection topology::unknown_connection"]);
-    refused(r#"{"connection":"log","topic":"a","buffer":5}"#, &["buffer kafka::bad_buffer"]);
+    refused(r#"{"connection":"log","topic":"a","buffer":"5B"}"#, &["buffer kafka::bad_buffer"]);
     refused(
         r#"{"connection":"log","routes":{"data":"a","hello":"three","mark":"m","x":".."}}"#,
         &[

@@ -27,7 +27,7 @@ use crate::mqtt::{MqttConnection, TopicTemplate};
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where commands are published.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MqttCommandsSpec {
     /// The broker: a connection of kind `mqtt`.

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
+mod kafka_dead_letters;
+mod kafka_router;
 mod kafka_source;
+mod kafka_support;
 mod kafka_topics;
+mod kafka_wire;
 mod mqtt_support;
 mod redis_state;
 mod redis_support;

@@ -103,10 +103,12 @@ fn disturbed(log: &[Next], ways: Ways, troubles: &[(usize, Trouble)]) -> Vec<Str
 }
 
 fn ways() -> impl Strategy<Value = Ways> {
-    any::<[bool; 3]>().prop_map(|[timers_at_deadline, timers_count_mover, no_marks]| Ways {
-        timers_at_deadline,
-        timers_count_mover,
+    any::<[bool; 5]>().prop_map(|[at_deadline, count_marks, count_records, no_marks, forgets_clock]| Ways {
+        timers_at_deadline: at_deadline,
+        timers_count_marks: count_marks,
+        timers_count_records: count_records,
         no_marks,
+        forgets_clock,
     })
 }
 
@@ -119,8 +121,6 @@ struct Seen {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
-
     #[test]
     fn crashes_leave_no_trace_in_the_journal(
         happenings in proptest::collection::vec(happening(), 0..120),

@@ -27,10 +27,14 @@ pub(super) struct Next {
 pub(super) struct Ways {
     /// A timer's time is its deadline, rather than that of what moved the time to it.
     pub(super) timers_at_deadline: bool,
-    /// A timer's cursor and cause already count what moved the time to it.
-    pub(super) timers_count_mover: bool,
+    /// A timer's cursor and cause already count the mark that moved the time to it.
+    pub(super) timers_count_marks: bool,
+    /// The same of a record.
+    pub(super) timers_count_records: bool,
     /// There are no marks: the records are the clock.
     pub(super) no_marks: bool,
+    /// A timer that comes before the first mark of a new life has no position to name as its cause.
+    pub(super) forgets_clock: bool,
 }
 
 #[derive(Clone)]
@@ -44,6 +48,7 @@ struct Hosted {
 pub(super) struct Shard {
     pub(super) stage: AlertEvaluator,
     ways: Ways,
+    topics: u128,
     devices: Vec<Hosted>,
     log: LogTime,
     cursor: Cursor,
@@ -61,6 +66,7 @@ pub(super) struct Checkpoint {
     clock: Position,
 }
 
+/// Records stand in the first of a shard's topics, marks in the one behind it.
 fn topic(number: u128) -> TopicId {
     TopicId(Uuid::from_u128(number))
 }
@@ -75,6 +81,7 @@ impl Shard {
         Shard {
             stage,
             ways,
+            topics: 1,
             devices: (0..devices).map(device).collect(),
             log: LogTime(0),
             cursor: Cursor::default(),
@@ -85,10 +92,11 @@ impl Shard {
 
     /// Handles what stands at `offset` of its topic.
     pub(super) fn handle(&mut self, offset: usize, next: &Next) {
-        let place = position(topic(if next.record.is_some() { 1 } else { 2 }), offset);
+        let place = position(topic(self.topics + u128::from(next.record.is_none())), offset);
         let is_clock = next.record.is_none() || self.ways.no_marks;
         let to = LogTime(next.log).max(self.log);
-        if self.ways.timers_count_mover {
+        let counts = if next.record.is_some() { self.ways.timers_count_records } else { self.ways.timers_count_marks };
+        if counts {
             self.pass(place, is_clock);
         }
         self.fire_until(to);
@@ -101,6 +109,16 @@ impl Shard {
             let record = Record::new(id, name, Kind::Data, payload, Timestamp(WALL + to.0));
             self.step(*device, Input::Record(&record), place);
         }
+    }
+
+    /// Records of devices that are not ours have come up to `offset`.
+    pub(super) fn pass_elsewhere(&mut self, offset: usize) {
+        self.pass(position(topic(self.topics), offset), false);
+    }
+
+    /// From now on everything comes from topics that were made anew.
+    pub(super) fn rename_topics(&mut self) {
+        self.topics += 2;
     }
 
     fn pass(&mut self, place: Position, is_clock: bool) {
@@ -165,6 +183,7 @@ impl Shard {
     /// A new life from a checkpoint, and from the journal behind `from`.
     pub(super) fn restore(&mut self, checkpoint: &Checkpoint, from: usize) {
         let Checkpoint { sessions, log, cursor, clock } = checkpoint.clone();
+        let clock = if self.ways.forgets_clock { Position::default() } else { clock };
         (self.log, self.cursor, self.clock) = (log, cursor, clock);
         for (hosted, bytes) in self.devices.iter_mut().zip(sessions) {
             let mut out = Effects::default();
@@ -185,6 +204,14 @@ impl Shard {
     pub(super) fn messages(&self) -> Vec<String> {
         let mut records: Vec<&Record> = self.journal.iter().collect();
         records.sort_by_key(|record| &record.device);
-        records.iter().map(|record| String::from_utf8(record.payload.to_vec()).unwrap()).collect()
+        let message = |record: &&Record| {
+            let mut text = String::from_utf8(record.payload.to_vec()).unwrap();
+            let cause = text.find(r#","cause":"#).expect("every transition has a cause");
+            if self.ways.forgets_clock {
+                text.replace_range(cause.., "}");
+            }
+            text
+        };
+        records.iter().map(message).collect()
     }
 }

@@ -203,6 +203,40 @@ fn a_time_line_that_begins_anew_does_not_hold_an_alert_for_ever() {
 }
 
 #[test]
+fn a_record_goes_by_its_own_place_however_late_it_is_handled() {
+    let mut shard = told(vec![hot()], &[(0, HOT), (1, COOL)]);
+    let nothing = Shard::new(stage(vec![hot()]), 1, Ways::default()).checkpoint();
+    shard.restore(&nothing, 0);
+    let record =
+        |at: u64, payload: Option<&str>| Next { log: at * 1000, record: Some((0, payload.unwrap().to_owned())) };
+    // They waited behind a record of the device that was refused: other devices' records were handled meanwhile.
+    shard.pass_elsewhere(9);
+    shard.handle(0, &record(0, HOT));
+    shard.handle(1, &record(1, COOL));
+    assert_eq!(lines(&shard).len(), 2, "the journal has told of both");
+    shard.handle(2, &record(2, HOT));
+    assert!(lines(&shard)[2].starts_with("2 Hot firing #3"));
+}
+
+#[test]
+fn a_topic_that_is_gone_does_not_hold_an_alert_for_ever() {
+    let check = |story: Story<'_>, rule: RuleSpec, expect: &[&str]| {
+        let mut shard = told(vec![rule], story);
+        let before = shard.journal.len();
+        let nothing = Shard::new(stage(vec![hot()]), 1, Ways::default()).checkpoint();
+        shard.restore(&nothing, 0);
+        shard.rename_topics();
+        for (offset, at) in [(0, 30), (1, 31)] {
+            shard.handle(offset, &Next { log: at * 1000, record: Some((0, r#"{"t":70}"#.to_owned())) });
+        }
+        assert_eq!(lines(&shard)[before..], *expect);
+    };
+    check(&[(30, HOT)], hot(), &["31 Hot resolved #2 since 30: 70"]);
+    // It fired before the record of that instant.
+    check(&[(0, HOT), (30, None)], hot().held(30), &["30 Hot resolved #3 since 0: 70"]);
+}
+
+#[test]
 fn what_the_journal_holds_besides_is_passed_over_or_refused() {
     let journalled = told(vec![hot()], &[(0, HOT)]).journal.remove(0);
     let stage = stage(vec![hot()]);

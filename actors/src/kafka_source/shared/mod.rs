@@ -348,3 +348,6 @@ fn copy(error: &SourceError) -> SourceError {
         SourceError::Broken(why) => SourceError::Broken(why.clone()),
     }
 }
+
+#[cfg(test)]
+mod tests;

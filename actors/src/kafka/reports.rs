@@ -1,0 +1,264 @@
+//! The half of a producer that the client calls back: delivery reports go into the [`Ledger`], and marks whose turn has
+//! come go out.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::types::RDKafkaErrorCode;
+use telemill_engine::clock::Timestamp;
+use telemill_engine::record::{Kind, Reason};
+use tokio::sync::Notify;
+
+use super::client::log;
+use super::headers::HeaderWriter;
+use super::ledger::{DueMark, ItemKey, Ledger};
+use super::mark::{MARK_VERSION, Mark};
+use super::topics::EnsuredTopic;
+
+/// How long a sender waits for room before it looks again by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The client under a producer.
+pub(crate) type Client = BaseProducer<Reports>;
+
+/// Why a record was not sent.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The client's queue is full: try again when there is room.
+    Full,
+    /// The record is at fault.
+    Unfit(Reason, String),
+    /// The producer is unusable.
+    Broken(String),
+}
+
+/// See the module.
+pub(crate) struct Reports {
+    stage: String,
+    topics: Vec<String>,
+    ledger: Mutex<Ledger>,
+    /// The ledger is frozen; read for every record, so not behind its lock.
+    broken: AtomicBool,
+    wants_room: AtomicBool,
+    room: Notify,
+    client: OnceLock<Weak<Client>>,
+    marks: Option<String>,
+    /// The mark that is being written, and the next partition to write it to. Its lock keeps marks in order.
+    writing: Mutex<Option<(DueMark, i32)>>,
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(&self.stage, level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+            self.freeze(&self.fatal_error().unwrap_or_else(|| reason.to_owned()));
+        }
+        tracing::warn!(code = "kafka_client", stage = self.stage, %error, "{reason}");
+    }
+
+    fn stats_raw(&self, _statistics: &[u8]) {}
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let Place { item, topic, index } = Place::unpack(opaque);
+        let due = {
+            let mut ledger = self.ledger();
+            match result {
+                Ok(message) => ledger.delivered(item, topic, message.partition(), message.offset()),
+                Err((error, _)) => match send_error(error) {
+                    SendError::Unfit(reason, detail) => ledger.refused(item, index, reason, detail),
+                    SendError::Broken(why) => {
+                        drop(ledger);
+                        return self.freeze(&self.fatal_error().unwrap_or(why));
+                    }
+                    // Only sending can say so.
+                    SendError::Full => {}
+                },
+            }
+            ledger.has_due_mark()
+        };
+        if self.wants_room.swap(false, Ordering::AcqRel) {
+            self.room.notify_one();
+        }
+        if let Some(client) = due.then(|| self.client()).flatten() {
+            self.write_marks(&client);
+        }
+    }
+}
+
+impl Reports {
+    pub(super) fn new(stage: &str, topics: &[EnsuredTopic], marks: Option<&EnsuredTopic>, ledger: Ledger) -> Self {
+        Reports {
+            stage: stage.to_owned(),
+            topics: topics.iter().map(|topic| topic.name.clone()).collect(),
+            ledger: Mutex::new(ledger),
+            broken: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
+            room: Notify::new(),
+            client: OnceLock::new(),
+            marks: marks.map(|topic| topic.name.clone()),
+            writing: Mutex::new(None),
+        }
+    }
+
+    /// Tells which client these are the reports of; once, when it has been made.
+    pub(super) fn belongs_to(&self, client: &Arc<Client>) {
+        // A second call would name the same client.
+        let _ = self.client.set(Arc::downgrade(client));
+    }
+
+    pub(super) fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    pub(super) fn topic(&self, index: usize) -> &str {
+        &self.topics[index]
+    }
+
+    pub(super) fn carries_marks(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the client's queue may have room again.
+    pub(super) async fn room(&self) {
+        self.wants_room.store(true, Ordering::Release);
+        // The timeout makes up for a report that came between the refusal and this wait.
+        let _ = tokio::time::timeout(LOOK_AGAIN, self.room.notified()).await;
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn freeze(&self, why: &str) {
+        self.ledger().freeze(why);
+        self.broken.store(true, Ordering::Relaxed);
+        self.room.notify_one();
+    }
+
+    fn client(&self) -> Option<Arc<Client>> {
+        self.client.get()?.upgrade()
+    }
+
+    /// What made the client unusable; its reports of the records that it let go of for it say only that.
+    fn fatal_error(&self) -> Option<String> {
+        let (code, why) = self.client()?.client().fatal_error()?;
+        Some(format!("the idempotent producer failed: {code}: {why}"))
+    }
+
+    pub(super) fn why_broken(&self) -> String {
+        self.ledger().frozen().unwrap_or("the producer is closed").to_owned()
+    }
+
+    pub(super) fn write_marks(&self, client: &Client) {
+        let Some(topic) = &self.marks else { return };
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if writing.is_none() {
+                *writing = self.ledger().take_due_mark().map(|mark| (mark, 0));
+            }
+            let Some((mark, next)) = writing.as_mut() else { return };
+            while let Some(delivered) = usize::try_from(*next).ok().and_then(|p| mark.delivered.get_mut(p)) {
+                let place = Place { item: mark.item, topic: MARKS, index: 0 };
+                let value = Mark { v: MARK_VERSION, alive: mark.alive, delivered: std::mem::take(delivered) };
+                let json = serde_json::to_vec(&value).expect("a mark is plain data");
+                let time = Timestamp(mark.alive.time);
+                let record: BaseRecord<'_, (), [u8], usize> = BaseRecord::with_opaque_to(topic, place.pack())
+                    .partition(*next)
+                    .payload(json.as_slice())
+                    .headers(HeaderWriter::default().identity(mark.id, time, &Kind::Mark));
+                let sent = client.send(record).map_err(|(error, _)| send_error(&error));
+                match sent {
+                    Ok(()) => *next += 1,
+                    Err(SendError::Full) => {
+                        *delivered = value.delivered;
+                        return;
+                    }
+                    Err(SendError::Unfit(_, why) | SendError::Broken(why)) => {
+                        *writing = None;
+                        return self.freeze(&format!("cannot write a mark: {why}"));
+                    }
+                }
+            }
+            *writing = None;
+        }
+    }
+}
+
+/// What an error of the client means for the record that it was given with.
+pub(super) fn send_error(error: &KafkaError) -> SendError {
+    use RDKafkaErrorCode as Code;
+    match error.rdkafka_error_code() {
+        Some(Code::QueueFull) => SendError::Full,
+        Some(code @ Code::MessageSizeTooLarge) => SendError::Unfit(Reason::TOO_LARGE, code.to_string()),
+        Some(code @ Code::InvalidRecord) => SendError::Unfit(Reason("refused_by_log"), code.to_string()),
+        Some(code) => SendError::Broken(format!("kafka refused a record that is not at fault: {code}")),
+        None => SendError::Broken(error.to_string()),
+    }
+}
+
+/// Where a record stands in the ledger: packed into the number that the client gives back with its report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) item: ItemKey,
+    pub(super) topic: usize,
+    pub(super) index: usize,
+}
+
+const INDEX_BITS: u32 = 20;
+const TOPIC_BITS: u32 = 12;
+/// Stands for the topic of the marks.
+const MARKS: usize = (1 << TOPIC_BITS) - 1;
+/// The most topics that one producer writes.
+pub(crate) const MAX_TOPICS: usize = MARKS;
+/// The most records in one batch.
+pub(crate) const MAX_BATCH: usize = 1 << INDEX_BITS;
+
+const _: () = assert!(usize::BITS == 64, "a place is packed into 64 bits");
+
+impl Place {
+    pub(super) fn pack(self) -> usize {
+        debug_assert!(self.topic <= MARKS && self.index < MAX_BATCH, "checked where batches and topics are taken");
+        (self.item.0 as usize) << (TOPIC_BITS + INDEX_BITS) | self.topic << INDEX_BITS | self.index
+    }
+
+    fn unpack(packed: usize) -> Place {
+        Place {
+            item: ItemKey((packed >> (TOPIC_BITS + INDEX_BITS)) as u32),
+            topic: packed >> INDEX_BITS & MARKS,
+            index: packed & (MAX_BATCH - 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_the_client() {
+        let check = |item, topic, index| {
+            let place = Place { item: ItemKey(item), topic, index };
+            assert_eq!(Place::unpack(place.pack()), place);
+        };
+        check(0, 0, 0);
+        check(u32::MAX, MARKS, MAX_BATCH - 1);
+        check(7, 3, 511);
+    }
+}

@@ -1,0 +1,51 @@
+//! The broker goes away and comes back: nothing is lost, doubled or reordered, and nothing has to be rebuilt.
+
+use std::time::Duration;
+
+use serde_json::json;
+use telemill_actors::kafka_router::KafkaRouter;
+use telemill_engine::sink::Sink;
+use telemill_engine::stage::{BuildError, Component};
+use telemill_engine::testing::record;
+use telemill_services::Kafka;
+
+use super::Routed;
+use crate::kafka_support::{Site, batch, delivered};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_is_waited_out() {
+    let kafka = Kafka::start();
+    let routed = Routed::at(Site::on(&kafka.brokers()), 1);
+    let mut router = routed.router().await;
+    delivered(router.submit(batch(vec![record("d1", 0)])).await).await;
+
+    kafka.kill9();
+    let mut waiting = Vec::new();
+    for first in (1..400).step_by(100) {
+        let records = (first..first + 100).map(|n| record("d1", n)).collect();
+        waiting.push(router.submit(batch(records)).await);
+    }
+    let answered = tokio::time::timeout(Duration::from_secs(3), &mut waiting[0]).await;
+    assert!(answered.is_err(), "nothing is answered meanwhile: {answered:?}");
+    kafka.restart();
+    for completion in waiting {
+        delivered(completion).await;
+    }
+    let numbers: Vec<_> =
+        routed.site.read(&routed.data).iter().map(|m| m.json()["payload"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..=400).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_router_without_a_broker_is_unavailable_in_bounded_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut site = Site::on(&silent.local_addr().unwrap().to_string());
+    let topic = site.topic("nowhere", 1);
+    let checked = site.check::<KafkaRouter>(json!({ "connection": "log", "topic": topic }));
+    let built = tokio::time::timeout(Duration::from_secs(30), KafkaRouter::build(&checked, &site.cx())).await;
+    match built.expect("the answer comes in bounded time") {
+        Err(BuildError::Unavailable(why)) => assert!(why.contains(&site.brokers), "{why}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("built without a broker"),
+    }
+}
