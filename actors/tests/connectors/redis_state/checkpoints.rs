@@ -31,6 +31,7 @@ fn meta(offset: i64) -> CheckpointMeta {
         cursor: Cursor(vec![TopicOffset { topic: TOPIC, offset }]),
         log_time: LogTime(12_345),
         marks: vec![(0, Timestamp(1_700_000_000_123), LogTime(12_000))],
+        last_mark: Some(Position { topic: TOPIC, partition: 3, offset: 76, output: 0 }),
         journals: vec![("alert_stream".to_owned(), 77)],
         stages: vec![("sessions".to_owned(), 1), ("alerts".to_owned(), 2)],
         saved_at: Timestamp(1_700_000_000_456),
