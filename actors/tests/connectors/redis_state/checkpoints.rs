@@ -6,7 +6,7 @@ use bytes::Bytes;
 use telemill_engine::checkpoint::{CheckpointDelta, CheckpointMeta, Scope, StateStore, StoreError};
 use telemill_engine::clock::{LogTime, Timestamp};
 use telemill_engine::device_id::DeviceId;
-use telemill_engine::position::{Cursor, Epoch, TopicOffset};
+use telemill_engine::position::{Cursor, Epoch, Position, TopicOffset};
 use telemill_services::{Services, unique_name};
 
 use super::store;
