@@ -102,4 +102,16 @@ impl Link {
             Err(_) => Err(LinkError::Lost("the broker does not read what is sent to it".to_owned())),
         }
     }
+
+    /// Says goodbye and reads on until the broker has closed the connection.
+    ///
+    /// A socket that is closed while something in it is unread resets the connection, and the broker then drops what it
+    /// has not read yet, the last acknowledgements among it.
+    pub(crate) async fn leave(mut self) -> Result<(), LinkError> {
+        self.send([Packet::Disconnect]).await?;
+        let until_closed = async { while self.read().await.is_ok() {} };
+        // A broker that does not close is left all the same.
+        let _ = timeout(PATIENCE, until_closed).await;
+        Ok(())
+    }
 }

@@ -133,7 +133,7 @@ impl Client {
                 }
                 job = self.jobs.recv(), if running.is_none() => match job {
                     Some(job) => running = Some(Running { job, next: 0, since: Instant::now() }),
-                    None => return Ok(link.send([Packet::Disconnect]).await?),
+                    None => return Ok(link.leave().await?),
                 },
                 now = ping.tick() => {
                     if now - heard > keep_alive * 3 / 2 {
