@@ -69,9 +69,8 @@ impl Client {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let (lasted, down) = match Link::connect(self.connection.options(&self.client_id, true, PACKET_LIMIT)).await
-            {
-                Ok((link, _)) => {
+            let (lasted, down) = match self.connect().await {
+                Ok(link) => {
                     let since = Instant::now();
                     match self.serve(link).await {
                         Ok(()) => return,
@@ -92,6 +91,11 @@ impl Client {
                 return;
             }
         }
+    }
+
+    async fn connect(&self) -> Result<Link, LinkError> {
+        let options = self.connection.options(&self.client_id, true, PACKET_LIMIT);
+        Ok(Link::connect(options).await?.0)
     }
 
     /// Gives back what is submitted while there is no connection; false when nobody can submit any more.

@@ -81,6 +81,7 @@ impl Component for MqttCommands {
     }
 
     async fn build(checked: &Self::Checked, cx: &BuildContext) -> Result<Self, BuildError> {
+        checked.connection.check_secret()?;
         let (jobs, receiver) = mpsc::channel(1);
         let client = Client {
             topology: cx.topology.clone(),

@@ -1,7 +1,5 @@
 //! `mqtt_commands` before Mosquitto and before a scripted broker.
 
-#![allow(clippy::unwrap_used, reason = "these are tests: what goes wrong here is a failed test")]
-
 use std::sync::Arc;
 
 use rumqttc::{Packet, PubAck, QoS};

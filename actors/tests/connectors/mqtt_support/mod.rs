@@ -1,7 +1,5 @@
 //! What the MQTT tests share: a place for an ingress to be built in, and whom it talks to.
 
-#![allow(clippy::unwrap_used, reason = "only tests call it: what goes wrong here is a failed test")]
-
 mod counters;
 mod publisher;
 mod scripted;

@@ -38,6 +38,8 @@ impl Site {
             topology,
             connection: MqttConnectionSpec {
                 url: url.to_owned(),
+                username: None,
+                password: None,
                 packet_ids: PacketIds::Cyclic,
                 max_inflight: 1000,
                 keep_alive: Duration::from_secs(10).into(),
@@ -81,9 +83,11 @@ impl Site {
 
     /// The topology's one connection.
     pub fn connections(&self) -> Connections {
-        let MqttConnectionSpec { url, packet_ids, max_inflight, keep_alive } = &self.connection;
+        let MqttConnectionSpec { url, username, password, packet_ids, max_inflight, keep_alive } = &self.connection;
         let spec = MqttConnectionSpec {
             url: url.clone(),
+            username: username.clone(),
+            password: password.clone(),
             packet_ids: *packet_ids,
             max_inflight: *max_inflight,
             keep_alive: *keep_alive,
