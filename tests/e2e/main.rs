@@ -1,4 +1,8 @@
 //! The whole of Telemill, as a user runs it: the binary, on real brokers, seen through clients that are not ours.
 
+mod alerts;
+mod bad_input;
+mod cli;
 mod pipeline;
+mod presence;
 mod support;

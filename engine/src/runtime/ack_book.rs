@@ -118,9 +118,7 @@ impl AckBook {
     pub(super) async fn is_quiet(&self, partition: Partition) {
         let is_busy = || {
             let sequence = lock(&self.partitions).get(&partition).cloned();
-            let is_open = |s: Arc<Sequence>| {
-                s.outstanding.load(Ordering::Acquire) > 0 || lock(&s.ordered).has_next()
-            };
+            let is_open = |s: Arc<Sequence>| s.outstanding.load(Ordering::Acquire) > 0 || lock(&s.ordered).has_next();
             sequence.is_some_and(is_open) || self.acknowledging.load(Ordering::Acquire)
         };
         while is_busy() {
