@@ -1,5 +1,7 @@
 //! `telemill simulate` against a real broker: what it says it published is what a plain subscriber got.
 
+#![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
