@@ -71,6 +71,9 @@ impl SimLog {
 
     /// Appends a record, unless it is a repetition of one whose answer was lost; its offset.
     pub fn append(&self, topic: &str, partition: Partition, record: Record) -> Option<i64> {
+        if record.dead.is_some() && topic != "dead" {
+            self.trouble.violation(format!("a dead letter was written to {topic}"));
+        }
         let hole = i64::from(self.trouble.between(0, 9) == 0);
         let mut inner = self.lock();
         if inner.uncertain.remove(&(topic.to_owned(), partition, identity(&record))) {
