@@ -131,7 +131,11 @@ impl SinkCell {
 
     async fn run(&mut self) -> ExitReason {
         let factory = self.factory.clone();
-        let mut sink = match self.common.build(&*factory).await {
+        let built = match self.flights.is_empty() && self.rest.is_none() {
+            true => self.common.build_unless_finished(&*factory, &self.mailbox).await,
+            false => self.common.build(&*factory).await,
+        };
+        let mut sink = match built {
             Ok(sink) => sink,
             Err(exit) => return exit,
         };
