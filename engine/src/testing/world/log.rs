@@ -114,7 +114,7 @@ impl SimLog {
         self.lock().topic(topic, self.partitions).partitions[partition as usize].end
     }
 
-    /// Whether a record is in a topic; if so, whoever asks knows it, so that it counts as confirmed.
+    /// Whether a record is in a topic.
     pub fn recall(&self, topic: &str, record: &Record) -> bool {
         let mut inner = self.lock();
         let parts = &inner.topic(topic, self.partitions).partitions;
