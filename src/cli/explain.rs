@@ -1,6 +1,7 @@
 //! `telemill explain`
 
 use clap::Args;
+use telemill_actors::alert_evaluator;
 use telemill_engine::topology::{CHECK_CODES, document, expr};
 
 use super::{BAD_INPUT, DONE};
@@ -15,7 +16,8 @@ pub struct Explain {
 impl Explain {
     /// Exit 0 when the code is known, 2 when not.
     pub fn run(self) -> anyhow::Result<u8> {
-        let codes = || document::CODES.iter().chain(CHECK_CODES).chain(&expr::codes::EXPLANATIONS);
+        let components = &alert_evaluator::EXPLANATIONS;
+        let codes = || document::CODES.iter().chain(CHECK_CODES).chain(&expr::codes::EXPLANATIONS).chain(components);
         let Some(wanted) = self.code else {
             codes().for_each(|(code, _)| println!("{code}"));
             return Ok(DONE);

@@ -412,6 +412,8 @@ fn checking<T>(connections: &Connections, check: impl FnOnce(&mut CheckContext<'
 fn checked(spec: DeviceSessionSpec) -> (Option<CheckedDeviceSession>, Vec<FieldProblem>) {
     let broker = MqttConnectionSpec {
         url: "mqtt://127.0.0.1".to_owned(),
+        username: None,
+        password: None,
         packet_ids: PacketIds::Unknown,
         max_inflight: 10,
         keep_alive: Duration::from_secs(10).into(),

@@ -48,7 +48,7 @@ pub(crate) struct Reader {
 const POLL: Duration = Duration::from_millis(100);
 
 impl Reader {
-    /// Connects. `end_of_partition`: ends are told, as [`Reader::read`] needs them.
+    /// A reader; it connects when it is first asked something.
     pub(crate) fn open(connection: &KafkaConnection, stage: &str) -> Result<Reader, ReadError> {
         let mut config = connection.client_config();
         config

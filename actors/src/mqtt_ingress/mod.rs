@@ -103,6 +103,7 @@ impl Component for MqttIngress {
 
     async fn build(checked: &Self::Checked, cx: &BuildContext) -> Result<Self, BuildError> {
         let connection = checked.connection.clone();
+        connection.check_secret()?;
         let mut inspector = Inspector::new(checked.routes.clone(), checked.limits, cx.stage.clone());
         let mut table = RedeliveryTable::new(connection.packet_ids, connection.max_inflight);
 

@@ -69,7 +69,7 @@ impl<'s> Serving<'s> {
             let orders = self.slot.look();
             self.acknowledge(orders.safe).await?;
             if orders.closing {
-                return Ok(self.link.send([Packet::Disconnect]).await?);
+                return Ok(self.link.leave().await?);
             }
             tokio::select! {
                 () = self.slot.intake.woken() => {}

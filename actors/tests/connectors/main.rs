@@ -8,6 +8,8 @@ mod kafka_source;
 mod kafka_support;
 mod kafka_topics;
 mod kafka_wire;
+mod mqtt_commands;
+mod mqtt_ingress;
 mod mqtt_support;
 mod redis_state;
 mod redis_support;

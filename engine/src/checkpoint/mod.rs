@@ -16,7 +16,7 @@ use ulid::Ulid;
 
 use crate::clock::{LogTime, Timestamp};
 use crate::device_id::DeviceId;
-use crate::position::{Cursor, Epoch, Partition};
+use crate::position::{Cursor, Epoch, Partition, Position};
 
 /// Whose checkpoint: one partition of one source of one topology.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,6 +46,9 @@ pub struct CheckpointMeta {
     pub log_time: LogTime,
     /// The time of the last mark passed, by slot, and for how long the slot had been alive at it.
     pub marks: Vec<(u16, Timestamp, LogTime)>,
+    /// Where the last mark stands: what timers are put down to until the next.
+    #[serde(default)]
+    pub last_mark: Option<Position>,
     /// For each keyed stage with a journal: the journal's end before anything behind the cursor was emitted.
     pub journals: Vec<(String, i64)>,
     /// The version of each keyed stage's session form, in the order in which they stand in a session's bytes.

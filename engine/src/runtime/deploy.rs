@@ -33,7 +33,7 @@ use super::processor_cell::ProcessorCell;
 use super::shard::{Group, GroupStage, TimeMode};
 use super::shards::Shards;
 use super::sink_cell::{SinkCell, SinkRequest};
-use super::source_cell::{Followers, SourceCell};
+use super::source_cell::{Follower, Followers, SourceCell};
 use super::status::{StageState, StageStatus};
 use super::supervisor::{OnFailure, Settled, StartChild, Supervisor, TopologyState};
 
@@ -387,7 +387,12 @@ impl Wiring {
                 as Arc<dyn super::source_cell::ShardControl>
         });
         let reachable = self.reachable(index);
-        let sinks = reachable.iter().filter_map(|key| self.requests.get(key).cloned()).collect();
+        let direct: Vec<usize> = self.consumers(index).map(|(_, to)| to).collect();
+        let follower = |key: &usize| {
+            let ask = self.requests.get(key)?.clone();
+            Some(Follower { ask, is_indirect: !direct.contains(key) })
+        };
+        let sinks = reachable.iter().filter_map(follower).collect();
         let wires = Wires::new(outlets, common.metrics.clone());
         let status = common.status.clone();
         let cell = SourceCell::new(common, factory, wires, Followers { sinks, shards }, self.stop.clone());

@@ -71,6 +71,8 @@ impl Target {
 /// The wires of one stage, by outlet.
 pub struct Wires {
     outlets: Vec<WiredOutlet>,
+    /// What was received last, by partition and topic.
+    received: HashMap<Partition, Previous>,
     metrics: Arc<StageMetrics>,
 }
 
@@ -84,7 +86,7 @@ impl Wires {
     /// Wires in the order of the outlets, the main one first.
     pub fn new(outlets: Vec<(String, Vec<Target>)>, metrics: Arc<StageMetrics>) -> Self {
         let wired = |(name, targets)| WiredOutlet { name, targets, last: HashMap::new() };
-        Wires { outlets: outlets.into_iter().map(wired).collect(), metrics }
+        Wires { outlets: outlets.into_iter().map(wired).collect(), received: HashMap::new(), metrics }
     }
 
     /// Sends a batch as it is to everything on an outlet, waiting for room. Where nothing is wired the records end here
@@ -133,22 +135,27 @@ impl Wires {
         self.send(outlet, batch).await;
     }
 
-    /// A batch was received in which some topics have nothing before them: their partition is read anew, from an
-    /// earlier place, and so their chains begin anew too.
-    pub fn begin_with(&mut self, batch: &Batch) {
+    /// A batch was received. A topic in it that begins behind what was received last is read anew, from an earlier
+    /// place: its chains begin anew there, too.
+    pub fn follow(&mut self, batch: &Batch) {
+        let received = self.received.entry(batch.partition).or_default();
         for position in batch.records.iter().filter_map(|r| r.position) {
-            if batch.previous_in(position.topic).is_some() {
+            let at = (position.topic, position.offset, position.output);
+            let last = received.iter_mut().find(|(topic, ..)| *topic == position.topic);
+            let goes_on = last.as_ref().is_some_and(|last| (last.1, last.2) < (at.1, at.2));
+            match last {
+                Some(last) => *last = at,
+                None => received.push(at),
+            }
+            if goes_on {
                 continue;
             }
-            for chain in self.outlets.iter_mut().filter_map(|o| o.last.get_mut(&batch.partition)) {
+            for chain in self.outlets.iter_mut().map(|o| o.last.entry(batch.partition).or_default()) {
                 chain.retain(|(topic, ..)| *topic != position.topic);
+                chain
+                    .extend(batch.previous_in(position.topic).map(|(offset, output)| (position.topic, offset, output)));
             }
         }
-    }
-
-    /// Forgets what was sent of a partition: it is about to be read again.
-    pub fn forget(&mut self, partition: Partition) {
-        self.outlets.iter_mut().for_each(|o| drop(o.last.remove(&partition)));
     }
 
     /// Lets go of all mailboxes, so that the stages behind see the end.

@@ -66,7 +66,7 @@ impl ProcessorCell {
                 self.common.metrics.spent(StageTime::Idle, since.elapsed());
                 self.common.metrics.received(delivery.batch.len());
                 self.common.metrics.batch(delivery.batch.len());
-                self.wires.begin_with(&delivery.batch);
+                self.wires.follow(&delivery.batch);
                 let taken_at = Instant::now();
                 self.hand = Some(Hand { delivery, progress: Progress::default(), attempts: 0, taken_at });
             }

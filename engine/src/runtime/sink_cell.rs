@@ -327,9 +327,15 @@ impl SinkCell {
                 self.rejected(records, others_applied, backoff).await?;
             }
             Submitted::RejectedSomewhere { reason, detail } => {
-                if self.live(&self.flights[0].batch) > 1 {
+                let live = self.live(&self.flights[0].batch);
+                if live > 1 {
                     self.land().await;
                     self.bisect();
+                } else if live == 0 {
+                    // Nobody is left to be at fault.
+                    self.land().await;
+                    self.common.wait(backoff, reason, &detail, None).await;
+                    self.submit_again();
                 } else {
                     let index = self.flights[0].batch.records.iter().position(|r| r.dead.is_none()).unwrap_or(0);
                     let one = Rejection { index, reason, detail, permanent: self.flights[0].bisecting };

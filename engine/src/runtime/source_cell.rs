@@ -7,6 +7,7 @@
 //! A source that is rebuilt first waits until everything it had given out is resolved, so that what it finds written
 //! downstream is complete when it decides what to read again.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,9 +19,9 @@ use tokio::time::Instant;
 use crate::ack::Guards;
 use crate::batch::Batch;
 use crate::erased::{DynAcker, DynReader, DynSource};
-use crate::metrics::StageTime;
+use crate::metrics::{StageMetrics, StageTime};
 use crate::position::{Cursor, Partition};
-use crate::record::Record;
+use crate::record::{Reason, Record};
 use crate::registry::Factory;
 use crate::source::{ResumeAt, SourceBatch, SourceError, SourceEvent};
 use crate::stage::Outlet;
@@ -41,11 +42,21 @@ pub trait ShardControl: Send + Sync {
     fn close(&self, partition: Partition) -> BoxFuture<'_, ()>;
 }
 
+/// A sink that hangs on a source.
+#[derive(Clone)]
+pub struct Follower {
+    /// Asks it.
+    pub ask: mpsc::Sender<SinkRequest>,
+    /// Whether another stage stands between. That may have made several records of one, and a sink that has one of
+    /// them cannot tell whether it has all.
+    pub is_indirect: bool,
+}
+
 /// What hangs on a source and may keep positions.
 #[derive(Clone, Default)]
 pub struct Followers {
     /// The sinks fed by it, directly or through other stages.
-    pub sinks: Vec<mpsc::Sender<SinkRequest>>,
+    pub sinks: Vec<Follower>,
     /// The keyed stages fed by it.
     pub shards: Option<Arc<dyn ShardControl>>,
 }
@@ -58,6 +69,8 @@ pub struct SourceCell {
     followers: Followers,
     stop: watch::Receiver<bool>,
     book: AckBook,
+    /// Behind what each partition was begun, as far as it has not been read since.
+    begun: BTreeMap<Partition, Cursor>,
     /// Everything was read: what hangs on the source has seen the end, and nothing may be read again in this life.
     read_ended: bool,
 }
@@ -90,7 +103,16 @@ impl SourceCell {
         followers: Followers,
         stop: watch::Receiver<bool>,
     ) -> Self {
-        SourceCell { common, factory, wires, followers, stop, book: AckBook::default(), read_ended: false }
+        SourceCell {
+            common,
+            factory,
+            wires,
+            followers,
+            stop,
+            book: AckBook::default(),
+            begun: BTreeMap::new(),
+            read_ended: false,
+        }
     }
 
     async fn run(&mut self) -> ExitReason {
@@ -123,7 +145,7 @@ impl SourceCell {
                 End::Read => return ExitReason::Drained,
                 End::Broken(why) => return ExitReason::Broken(why),
                 End::Unavailable(why) => {
-                    self.common.wait(&mut backoff, crate::record::Reason("unavailable"), &why, None).await;
+                    self.common.wait(&mut backoff, Reason("unavailable"), &why, None).await;
                 }
             }
         }
@@ -131,10 +153,11 @@ impl SourceCell {
 
     /// Reads and acknowledges until there is no more to do.
     async fn flow(&mut self, mut reader: Box<dyn DynReader>, mut acker: Box<dyn DynAcker>) -> End {
-        let SourceCell { common, wires, followers, stop, book, read_ended: ended, .. } = self;
+        let SourceCell { common, wires, followers, stop, book, begun, read_ended: ended, .. } = self;
         let read_ended = AtomicBool::new(false);
         let wake = Notify::new();
-        let mut reading = Reading { common, wires, followers, stop, book };
+        begun.clear();
+        let mut reading = Reading { common, wires, followers, stop, book, begun };
         let result = {
             let read = pin!(async {
                 let end = reading.run(&mut *reader).await;
@@ -198,6 +221,20 @@ async fn acknowledge(
     }
 }
 
+/// Records being handed on. The source may be stopped meanwhile: then they are given back.
+struct Sending<'a> {
+    metrics: &'a StageMetrics,
+    records: usize,
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        if self.records > 0 {
+            self.metrics.returned(Reason::STOPPED, self.records);
+        }
+    }
+}
+
 /// The reading half at work.
 struct Reading<'a> {
     common: &'a StageCommon,
@@ -205,6 +242,7 @@ struct Reading<'a> {
     followers: &'a Followers,
     stop: &'a mut watch::Receiver<bool>,
     book: &'a AckBook,
+    begun: &'a mut BTreeMap<Partition, Cursor>,
 }
 
 impl Reading<'_> {
@@ -257,11 +295,27 @@ impl Reading<'_> {
         }
         let forwarded = records.len();
         if forwarded > 0 {
-            let batch = Batch { partition, records, previous, guards: Guards::from(guard.clone()) };
+            let mut batch = Batch { partition, records, previous, guards: Guards::from(guard.clone()) };
+            self.chain_to_the_beginning(&mut batch);
+            let mut sending = Sending { metrics, records: forwarded };
             self.wires.send(Outlet::MAIN, batch).await;
+            sending.records = 0;
             metrics.forwarded(forwarded);
         }
         guard.delivered();
+    }
+
+    /// The first records of a topic since its assignment are chained to where that began: everything before was there
+    /// when its sinks were asked, and a sink that has lost it since must notice.
+    fn chain_to_the_beginning(&mut self, batch: &mut Batch) {
+        let Some(begun) = self.begun.get_mut(&batch.partition) else { return };
+        for position in batch.records.iter().filter_map(|r| r.position) {
+            let Some(index) = begun.0.iter().position(|t| t.topic == position.topic) else { continue };
+            let offset = begun.0.swap_remove(index).offset.min(position.offset - 1);
+            if batch.previous.iter().all(|(topic, ..)| *topic != position.topic) {
+                batch.previous.push((position.topic, offset, 0));
+            }
+        }
     }
 
     async fn assigned(
@@ -278,8 +332,12 @@ impl Reading<'_> {
             }
             self.book.is_quiet(partition).await;
             self.book.begin(partition);
-            self.wires.forget(partition);
-            answers.push((partition, self.resume(partition).await?));
+            let at = self.resume(partition).await?;
+            self.begun.remove(&partition);
+            if let ResumeAt::Behind(cursor) = &at {
+                self.begun.insert(partition, cursor.clone());
+            }
+            answers.push((partition, at));
         }
         // The source may have lost the partitions meanwhile; then nobody waits for the answer.
         let _ = reply.send(answers);
@@ -298,7 +356,7 @@ impl Reading<'_> {
         for sink in &self.followers.sinks {
             let cursor = loop {
                 let (reply, answer) = oneshot::channel();
-                if sink.send(SinkRequest::Resume { partition, reply }).await.is_err() {
+                if sink.ask.send(SinkRequest::Resume { partition, reply }).await.is_err() {
                     return Err("a sink ended before its source".to_owned());
                 }
                 // A sink that is restarted between question and answer is asked again.
@@ -306,7 +364,9 @@ impl Reading<'_> {
                     break cursor;
                 }
             };
-            if let Some(cursor) = cursor {
+            if let Some(mut cursor) = cursor {
+                // The last one is read again; the guard skips what is there of it.
+                cursor.0.iter_mut().for_each(|t| t.offset -= i64::from(sink.is_indirect));
                 include(cursor);
             }
         }

@@ -81,7 +81,7 @@ fn produced(world: &World, dead: &Dead) {
     for message in world.broker.all() {
         let number = message.number;
         let in_log = seen.get(&number).copied().unwrap_or(0);
-        let in_dead = dead.by_stage.contains(&("clean".to_owned(), number));
+        let in_dead = ["clean", "router"].iter().any(|stage| dead.by_stage.contains(&((*stage).to_owned(), number)));
         let right = match message.poison {
             Poison::Processor => in_log == 0 && in_dead,
             _ => in_log + usize::from(in_dead) == 1,

@@ -91,7 +91,7 @@ impl Shard {
         }
         device.count += 1;
         device.last = now;
-        if device.count % 3 == 0 {
+        if device.count.is_multiple_of(3) {
             device.make(TransitionKind::Third, now, cause);
         }
     }

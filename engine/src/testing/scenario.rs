@@ -191,7 +191,8 @@ async fn weather(world: Arc<World>, tables: Arc<Tables>) {
         if calm {
             continue;
         }
-        let table = [&tables.state, &tables.shaped, &tables.history][world.trouble.between(0, 2) as usize];
+        // Not the one behind the keyed stage: what a checkpoint covers is not made again.
+        let table = [&tables.state, &tables.shaped][world.trouble.between(0, 1) as usize];
         if world.trouble.between(0, 4) == 0 && table.writes() > 0 {
             let to = world.trouble.between(0, table.writes() as u64) as usize;
             world.trouble.note(|| format!("a table is rolled back to write {to} of {}", table.writes()));

@@ -20,7 +20,8 @@ fn simulation_seeds() {
     if let Ok(seed) = env::var("TELEMILL_SEED") {
         let seed = seed.parse().expect("TELEMILL_SEED is a number");
         if let Err(failure) = scenario::run(seed, true) {
-            panic!("{}\n\n{}", failure.notes.join("\n"), failure.violations.join("\n"));
+            eprintln!("{}\n\n{}", failure.notes.join("\n"), failure.violations.join("\n"));
+            panic!("seed {seed} failed");
         }
         return;
     }

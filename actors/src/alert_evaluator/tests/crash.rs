@@ -21,15 +21,17 @@ fn rules() -> Vec<RuleSpec> {
     ]
 }
 
-/// One thing in the log: how far the time moves, and a record of a device, or a mark.
-fn happening() -> impl Strategy<Value = (u64, Option<(usize, Option<u8>)>)> {
+/// One thing in the log: how far the time moves, and a record of a device, perhaps with a value; or a mark.
+type Happening = (u64, Option<(usize, Option<u8>)>);
+
+fn happening() -> impl Strategy<Value = Happening> {
     let record = (0usize..3, proptest::option::weighted(0.9, 0u8..11));
     let short = (prop_oneof![1 => Just(0u64), 3 => 0u64..4_000], proptest::option::weighted(0.8, record));
     let long = (4_000u64..30_000, Just(None));
     prop_oneof![8 => short, 1 => long]
 }
 
-fn log_of(happenings: &[(u64, Option<(usize, Option<u8>)>)], ways: Ways) -> Vec<Next> {
+fn log_of(happenings: &[Happening], ways: Ways) -> Vec<Next> {
     let mut log = 0;
     let mut next = vec![Next { log, record: None }];
     for (index, (pause, record)) in happenings.iter().enumerate() {

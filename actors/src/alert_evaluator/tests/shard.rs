@@ -146,7 +146,8 @@ impl Shard {
         let session = session.get_or_insert_with(|| self.stage.open(device, now));
         let mut out = Effects::default();
         self.stage.step(device, session, input, now, &mut out).unwrap();
-        assert!(!out.is_forwarded() && !(silent && !out.emitted().is_empty()));
+        assert!(!out.is_forwarded());
+        assert!(!silent || out.emitted().is_empty(), "what is applied is not said again");
         if let Some(asked) = out.requested_wake() {
             *wake = asked;
         }
@@ -194,7 +195,8 @@ impl Shard {
             hosted.wake = out.requested_wake().flatten();
             assert!(out.emitted().is_empty());
         }
-        for record in self.journal[from..].to_vec() {
+        for at in from..self.journal.len() {
+            let record = self.journal[at].clone();
             let index = self.devices.iter().position(|hosted| hosted.device == record.device).unwrap();
             self.step(index, Input::Journal(&record), clock);
         }

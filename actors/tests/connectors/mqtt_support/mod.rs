@@ -7,10 +7,10 @@ mod site;
 mod store;
 
 pub use counters::Counters;
-pub use publisher::{Publisher, kick};
+pub use publisher::{Publisher, Subscriber, kick};
 pub use scripted::{Peer, Scripted};
-pub use site::{Ingress, Site, data};
-pub use store::{MemoryStore, ProducedLog};
+pub use site::{Ingress, Site, checked};
+pub use store::{MemoryStore, Mood, ProducedLog};
 
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ use std::time::Duration;
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// Waits for something that must happen soon.
-#[track_caller]
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(SOON, future).await {
         Ok(value) => value,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use rumqttc::{AsyncClient, Event, EventLoop, MqttOptions, Packet, QoS};
 use telemill_services::unique_name;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
@@ -54,6 +54,11 @@ impl Publisher {
         self.sent += 1;
     }
 
+    /// At QoS 0.
+    pub async fn fire(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.client.publish(topic, QoS::AtMostOnce, false, payload).await.unwrap();
+    }
+
     /// Returns when the broker has taken everything.
     pub async fn settled(&mut self) {
         let taken = self.taken.clone();
@@ -65,6 +70,38 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// A device that listens to one topic.
+pub struct Subscriber {
+    eventloop: EventLoop,
+    _client: AsyncClient,
+}
+
+impl Subscriber {
+    /// Returns when it is subscribed.
+    pub async fn connect(url: &str, topic: &str) -> Subscriber {
+        let (client, eventloop) = AsyncClient::new(options(url, &unique_name("device")), 10);
+        let mut subscriber = Subscriber { eventloop, _client: client.clone() };
+        client.subscribe(topic, QoS::AtLeastOnce).await.unwrap();
+        let subscribed = async {
+            while !matches!(subscriber.eventloop.poll().await.unwrap(), Event::Incoming(Packet::SubAck(_))) {}
+        };
+        soon("the subscription", subscribed).await;
+        subscriber
+    }
+
+    /// The next message.
+    pub async fn next(&mut self) -> String {
+        let next = async {
+            loop {
+                if let Event::Incoming(Packet::Publish(publish)) = self.eventloop.poll().await.unwrap() {
+                    return String::from_utf8(publish.payload.to_vec()).unwrap();
+                }
+            }
+        };
+        soon("a message", next).await
     }
 }
 

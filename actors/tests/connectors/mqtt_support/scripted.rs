@@ -1,6 +1,8 @@
 //! A broker that does what a test tells it, for what a real one cannot be made to show: packets that are lost, answers
 //! that never come, exactly what was sent when.
 
+use std::time::Duration;
+
 use bytes::BytesMut;
 use rumqttc::{ConnAck, ConnectReturnCode, Packet, Publish, QoS, SubAck, SubscribeReasonCode, UnsubAck};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -15,6 +17,7 @@ pub struct Scripted(TcpListener);
 pub struct Peer {
     stream: TcpStream,
     read: BytesMut,
+    reads: usize,
     pub client_id: String,
     pub clean_session: bool,
 }
@@ -32,7 +35,7 @@ impl Scripted {
     pub async fn connection(&self) -> Peer {
         let (stream, _) = soon("a connection", self.0.accept()).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let mut peer = Peer { stream, read: BytesMut::new(), client_id: String::new(), clean_session: true };
+        let mut peer = Peer { stream, read: BytesMut::new(), reads: 0, client_id: String::new(), clean_session: true };
         match peer.packet().await {
             Some(Packet::Connect(connect)) => {
                 peer.client_id = connect.client_id;
@@ -48,6 +51,11 @@ impl Scripted {
         let mut peer = self.connection().await;
         peer.send([Packet::ConnAck(ConnAck::new(ConnectReturnCode::Success, session_present))]).await;
         peer
+    }
+
+    /// Whether nobody connects for half a second.
+    pub async fn is_idle(&self) -> bool {
+        tokio::time::timeout(Duration::from_millis(500), self.0.accept()).await.is_err()
     }
 
     /// The next connection, accepted with a new session, and its subscription granted.
@@ -68,6 +76,8 @@ impl Peer {
                     Err(rumqttc::Error::InsufficientBytes(_)) => {}
                     Err(error) => panic!("{error}"),
                 }
+                self.reads += 1;
+                self.read.reserve(64 << 10);
                 if !self.stream.read_buf(&mut self.read).await.is_ok_and(|bytes| bytes > 0) {
                     return None;
                 }
@@ -94,9 +104,45 @@ impl Peer {
         self.stream.write_all(&bytes).await.unwrap();
     }
 
-    /// The packets of [`Peer::send`], as far as the client takes them now; how many bytes that were.
+    pub async fn send_bytes(&mut self, bytes: &[u8]) {
+        soon("the client to read", self.stream.write_all(bytes)).await.unwrap();
+    }
+
+    /// As much as the client takes now; how many bytes that were.
     pub fn send_now(&mut self, bytes: &[u8]) -> usize {
         self.stream.try_write(bytes).unwrap_or(0)
+    }
+
+    /// How often something was read from the socket.
+    pub fn reads(&self) -> usize {
+        self.reads
+    }
+
+    /// Answers pings until something is so.
+    pub async fn until(&mut self, condition: impl Fn() -> bool) {
+        let wait = async {
+            while !condition() {
+                tokio::select! {
+                    packet = self.packet() => match packet {
+                        Some(Packet::PingReq) => self.send([Packet::PingResp]).await,
+                        other => panic!("{other:?} instead of a ping"),
+                    },
+                    () = tokio::time::sleep(Duration::from_millis(2)) => {}
+                }
+            }
+        };
+        soon("a condition", wait).await;
+    }
+
+    /// For a moment nothing but pings comes: nothing that was about to be sent has been left out of sight.
+    pub async fn expect_only_pings(&mut self) {
+        let moment = tokio::time::Instant::now() + Duration::from_millis(200);
+        while let Ok(packet) = tokio::time::timeout_at(moment, self.packet()).await {
+            match packet {
+                Some(Packet::PingReq) => self.send([Packet::PingResp]).await,
+                other => panic!("{other:?} instead of a ping"),
+            }
+        }
     }
 
     /// The filters of the next packet, which must be a SUBSCRIBE; it is granted.

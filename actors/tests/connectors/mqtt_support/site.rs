@@ -14,13 +14,9 @@ use telemill_engine::runtime::DEAD_LETTERS;
 use telemill_engine::source::{Acker, Source, SourceBatch, SourceError, SourceEvent, SourceReader};
 use telemill_engine::stage::{BuildError, Component};
 use telemill_services::unique_name;
+use tokio::time::Instant;
 
-use super::{MemoryStore, ProducedLog, soon};
-
-/// A data topic of a device.
-pub fn data(device: &str) -> String {
-    format!("devices/{device}/data")
-}
+use super::{MemoryStore, ProducedLog, SOON, soon};
 
 /// Where an ingress lives: what stays when it is built anew.
 pub struct Site {
@@ -34,17 +30,20 @@ pub struct Site {
 }
 
 impl Site {
-    /// Before the broker at `url`, with a client id of its own.
+    /// Before the broker at `url`, with topics and a client id of its own.
     pub fn new(url: &str) -> Site {
+        let topology = unique_name("t");
         Site {
-            topology: unique_name("t"),
+            topics: ["data", "hello"].map(|kind| format!("{topology}/{{device_id}}/{kind}")).into(),
+            topology,
             connection: MqttConnectionSpec {
                 url: url.to_owned(),
+                username: None,
+                password: None,
                 packet_ids: PacketIds::Cyclic,
                 max_inflight: 1000,
                 keep_alive: Duration::from_secs(10).into(),
             },
-            topics: vec!["devices/{device_id}/data".to_owned(), "devices/{device_id}/hello".to_owned()],
             accept_retained: false,
             store: Arc::default(),
             router: Arc::default(),
@@ -62,6 +61,21 @@ impl Site {
         self
     }
 
+    /// The topic of a device's data.
+    pub fn data(&self, device: &str) -> String {
+        format!("{}/{device}/data", self.topology)
+    }
+
+    /// The topic of a device's hello.
+    pub fn hello(&self, device: &str) -> String {
+        format!("{}/{device}/hello", self.topology)
+    }
+
+    /// The filters of the topics.
+    pub fn filters(&self) -> Vec<String> {
+        self.topics.iter().map(|topic| topic.replace("{device_id}", "+")).collect()
+    }
+
     /// The ingress' client id.
     pub fn client_id(&self) -> String {
         format!("telemill-{}-ingress-0", self.topology)
@@ -69,9 +83,11 @@ impl Site {
 
     /// The topology's one connection.
     pub fn connections(&self) -> Connections {
-        let MqttConnectionSpec { url, packet_ids, max_inflight, keep_alive } = &self.connection;
+        let MqttConnectionSpec { url, username, password, packet_ids, max_inflight, keep_alive } = &self.connection;
         let spec = MqttConnectionSpec {
             url: url.clone(),
+            username: username.clone(),
+            password: password.clone(),
             packet_ids: *packet_ids,
             max_inflight: *max_inflight,
             keep_alive: *keep_alive,
@@ -120,22 +136,15 @@ impl Site {
             }
             other => panic!("{other:?} before the partition was assigned"),
         }
+        // The answer is taken at the next question.
+        assert!(futures_util::poll!(std::pin::pin!(reader.next(1))).is_pending());
         Ingress { reader, acker }
     }
 
     /// Builds an ingress and waits until it is subscribed.
     pub async fn build_subscribed(&self) -> Ingress {
         let mut ingress = self.build().await;
-        // The reader has to be asked, or it never hears of its partition.
-        let subscribed = async {
-            while !self.store.slot().is_some_and(|slot| slot.subscribed) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            () = soon("the subscription", subscribed) => {}
-            event = ingress.reader.next(1) => panic!("{event:?} before the subscription"),
-        }
+        ingress.idle_until(|| self.store.slot().is_some_and(|slot| slot.subscribed)).await;
         ingress
     }
 }
@@ -167,14 +176,42 @@ impl Ingress {
         }
     }
 
+    /// What comes next, for as long as the test likes to wait.
+    pub async fn reader_next(&mut self) -> Result<SourceEvent, SourceError> {
+        self.reader.next(1000).await
+    }
+
+    /// Reads, and finds nothing, until something is so.
+    pub async fn idle_until(&mut self, condition: impl Fn() -> bool) {
+        let so = async {
+            while !condition() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = soon("a condition", so) => {}
+            event = self.reader_next() => panic!("{event:?} while there is nothing to read"),
+        }
+    }
+
+    /// The records of one batch, without marks.
+    pub async fn take_up_to(&mut self, count: usize) -> (Vec<Record>, u64) {
+        let batch = self.batch(count).await;
+        assert!(batch.rejected.is_empty(), "{:?}", batch.rejected);
+        (batch.records.into_iter().filter(|record| record.kind != Kind::Mark).collect(), batch.tag)
+    }
+
     /// Reads `count` records and no more, without marks; also the tag of the last batch.
     pub async fn take(&mut self, count: usize) -> (Vec<Record>, u64) {
         let (mut records, mut last) = (Vec::new(), 0);
+        // Marks go on when nothing else comes, so it is all of it that must come soon.
+        let deadline = Instant::now() + SOON;
         while records.len() < count {
-            let batch = self.batch(count - records.len()).await;
-            assert!(batch.rejected.is_empty(), "{:?}", batch.rejected);
-            records.extend(batch.records.into_iter().filter(|record| record.kind != Kind::Mark));
-            last = batch.tag;
+            assert!(Instant::now() < deadline, "{} records of {count} came", records.len());
+            let (more, tag) = self.take_up_to(count - records.len()).await;
+            records.extend(more);
+            last = tag;
         }
         (records, last)
     }

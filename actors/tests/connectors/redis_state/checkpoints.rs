@@ -6,7 +6,7 @@ use bytes::Bytes;
 use telemill_engine::checkpoint::{CheckpointDelta, CheckpointMeta, Scope, StateStore, StoreError};
 use telemill_engine::clock::{LogTime, Timestamp};
 use telemill_engine::device_id::DeviceId;
-use telemill_engine::position::{Cursor, Epoch, TopicOffset};
+use telemill_engine::position::{Cursor, Epoch, Position, TopicOffset};
 use telemill_services::{Services, unique_name};
 
 use super::store;
@@ -30,7 +30,8 @@ fn meta(offset: i64) -> CheckpointMeta {
         version: 1,
         cursor: Cursor(vec![TopicOffset { topic: TOPIC, offset }]),
         log_time: LogTime(12_345),
-        marks: vec![(0, Timestamp(1_700_000_000_123))],
+        marks: vec![(0, Timestamp(1_700_000_000_123), LogTime(12_000))],
+        last_mark: Some(Position { topic: TOPIC, partition: 3, offset: 76, output: 0 }),
         journals: vec![("alert_stream".to_owned(), 77)],
         stages: vec![("sessions".to_owned(), 1), ("alerts".to_owned(), 2)],
         saved_at: Timestamp(1_700_000_000_456),

@@ -27,6 +27,7 @@ use crate::record::Reason;
 use crate::retry::Backoff;
 use crate::runtime::cell::ExitReason;
 
+use super::table::Waiting;
 use super::{ShardCell, codec};
 
 /// The version of [`CheckpointMeta`].
@@ -240,6 +241,7 @@ impl ShardCell {
             cursor: sessions.cursor.clone(),
             log_time: self.clock.now(),
             marks: self.clock.marks(),
+            last_mark: sessions.last_mark,
             journals,
             stages: sessions
                 .stages
@@ -255,8 +257,8 @@ impl ShardCell {
     pub(super) fn count_returned(&self, why: Reason) {
         for (_, slot) in self.sessions.table.occupied() {
             for parked in slot.inbox.iter().flat_map(|inbox| &inbox.queue) {
-                if parked.counted && parked.record.is_some() {
-                    self.sessions.stages[parked.stage].spec.common.metrics.returned(why, 1);
+                if let (true, Waiting::Record(stage, _)) = (parked.counted, &parked.what) {
+                    self.sessions.stages[*stage].spec.common.metrics.returned(why, 1);
                 }
             }
         }

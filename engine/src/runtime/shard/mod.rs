@@ -25,6 +25,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
+use crate::clock::Timestamp;
 use crate::device_id::DeviceId;
 use crate::metrics::StageTime;
 use crate::record::{Kind, Reason, Record};
@@ -46,6 +47,9 @@ pub use restore::OpenError;
 
 /// How often a shard looks after its sessions when nothing comes: wall-clock timers, passivation.
 const HOUSEKEEPING: Duration = Duration::from_millis(250);
+
+/// How many records may wait behind one that is tried again before the shard takes no more.
+const MAX_UNSENT: usize = 4096;
 
 /// A shard at work.
 pub struct ShardCell {
@@ -85,7 +89,9 @@ impl ShardCell {
             }
             let since = Instant::now();
             let retry_at = self.sessions.retries.first().map_or(now + HOUSEKEEPING, |(at, _)| *at);
-            let accepting = self.checkpointer.accepts(!self.sessions.retries.is_empty()) && !self.mailbox.is_finished();
+            let accepting = self.checkpointer.accepts(!self.sessions.retries.is_empty())
+                && self.sessions.unsent() < MAX_UNSENT
+                && !self.mailbox.is_finished();
             let wake_at = retry_at.min(now + HOUSEKEEPING).min(self.checkpointer.next_look(now));
             let delivery = tokio::select! {
                 biased;
@@ -118,7 +124,7 @@ impl ShardCell {
         // Two passes: looking all sessions up first lets the processor fetch them side by side.
         let slots: Vec<Option<u32>> = records.iter().map(|r| self.sessions.table.find(&r.device)).collect();
         for (record, slot) in records.iter().zip(slots) {
-            self.record(record, slot);
+            self.record(record, slot)?;
         }
         self.tally();
         self.flush().await;
@@ -128,27 +134,24 @@ impl ShardCell {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, slot: Option<u32>) {
+    fn record(&mut self, record: &Record, slot: Option<u32>) -> Result<(), ExitReason> {
         if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
-            return;
+            return Ok(());
         }
         if record.kind == Kind::Mark {
             self.sessions.advance(record.position);
             if let Ok(mark) = serde_json::from_slice::<Mark>(&record.payload) {
                 self.clock.mark(&mark);
                 self.sessions.last_mark = record.position;
-                self.sessions.fire_timers(At {
-                    log: self.clock.now(),
-                    wall: record.received_at,
-                    cause: record.position,
-                });
+                self.sessions.fire_timers(At { cause: record.position, ..self.at(record.received_at) });
             }
-            return;
+            return Ok(());
         }
-        let (log, wall) = (self.clock.record(record.received_at), record.received_at);
-        self.sessions.fire_timers(At { log, wall, cause: self.sessions.last_mark });
-        let at = At { log, wall, cause: record.position };
+        self.clock.record(record.received_at);
+        self.sessions.fire_timers(self.at(record.received_at));
+        let turn = self.sessions.next_turn();
+        let at = At { cause: record.position, turn, ..self.at(record.received_at) };
         self.sessions.advance(record.position);
         if !self.clock.follows_marks() {
             self.sessions.last_mark = record.position;
@@ -156,26 +159,30 @@ impl ShardCell {
         let slot = slot.filter(|s| self.sessions.table.get(*s).is_some_and(|s| s.device == record.device));
         let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
             Some(slot) => slot,
-            None => self.open_session(&record.device, at),
+            None => self.open_session(&record.device, at)?,
         };
         self.sessions.record(slot, record, at);
+        Ok(())
     }
 
-    /// A session for a device that has none.
-    fn open_session(&mut self, device: &DeviceId, at: At) -> u32 {
-        let slot = self.sessions.open(device, at);
+    /// A session for a device that has none in memory.
+    fn open_session(&mut self, device: &DeviceId, at: At) -> Result<u32, ExitReason> {
+        // It may have had to make room for another device of the same batch.
+        let slot = match self.come_back(device)? {
+            Some(slot) => slot,
+            None => self.sessions.open(device, at),
+        };
         let sessions = self.sessions.directory.session_opened();
         if sessions > self.group.limits.max_sessions {
             self.evict(slot);
         }
-        slot
+        Ok(slot)
     }
 
     /// Sends what the steps have made; it counts for the next checkpoint as not delivered until it is.
     async fn flush(&mut self) {
-        let anything = !self.sessions.given_up.is_empty()
-            || self.sessions.stages.iter().any(|s| s.out.iter().any(|out| !out.is_empty()));
-        if !anything {
+        let held_up = self.sessions.held_up();
+        if self.sessions.given_up.is_empty() && !self.sessions.may_send(held_up) {
             return;
         }
         self.flushes += 1;
@@ -183,8 +190,8 @@ impl ShardCell {
         let partition = self.checkpointer.partition();
         for (stage, wires) in self.sessions.stages.iter_mut().zip(&mut self.wires) {
             for (outlet, out) in stage.out.iter_mut().enumerate() {
-                if !out.is_empty() {
-                    let records = std::mem::take(out);
+                let records = out.take(held_up);
+                if !records.is_empty() {
                     wires.send_made(Outlet(outlet as u8), partition, records, guard.clone().into()).await;
                 }
             }
@@ -216,16 +223,20 @@ impl ShardCell {
     fn housekeeping(&mut self) {
         // Time that is in the log moves with the log alone: else a replay would not repeat it.
         if self.clock.moves_by_itself() {
-            let log = self.clock.idle();
-            let wall = self.group.stages[0].common.cx.clock.now();
-            self.sessions.fire_timers(At { log, wall, cause: self.sessions.last_mark });
+            self.clock.idle();
+            self.sessions.fire_timers(self.at(self.wall()));
         }
         self.tally();
         self.passivate();
     }
 
-    fn at(&self) -> At {
-        At { log: self.clock.now(), wall: self.group.stages[0].common.cx.clock.now(), cause: None }
+    fn wall(&self) -> Timestamp {
+        self.group.stages[0].common.cx.clock.now()
+    }
+
+    /// Now, on the shard's time; what has no cause of its own is put down to the last mark.
+    fn at(&self, wall: Timestamp) -> At {
+        At { log: self.clock.now(), wall, cause: self.sessions.last_mark, turn: 0 }
     }
 
     fn entry_metrics(&self) -> &crate::metrics::StageMetrics {

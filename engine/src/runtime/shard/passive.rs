@@ -96,6 +96,16 @@ impl ShardCell {
         Ok(())
     }
 
+    /// Brings a session back that left memory since the last checkpoint was written.
+    pub(super) fn come_back(&mut self, device: &DeviceId) -> Result<Option<u32>, ExitReason> {
+        let Some(bytes) = self.passive.take(device) else { return Ok(None) };
+        self.passive.known.remove(&device.hash64());
+        let now = self.clock.now();
+        let slot = self.sessions.restore(device.clone(), &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
+        self.sessions.touch(slot);
+        Ok(Some(slot))
+    }
+
     /// Lets go of some sessions that have had nothing to do for long.
     pub(super) fn passivate(&mut self) {
         let now = self.clock.now();
@@ -105,7 +115,7 @@ impl ShardCell {
                 .table
                 .get(slot)
                 .is_some_and(|s| now.since(s.last_seen) >= self.group.limits.passivate_after);
-            if idle && self.sessions.may_leave(slot, self.at()) {
+            if idle && self.sessions.may_leave(slot, self.at(self.wall())) {
                 self.leave(slot);
             }
         }
@@ -113,7 +123,7 @@ impl ShardCell {
 
     /// The table is full: lets go of the session that was silent longest among those looked at, other than `keep`.
     pub(super) fn evict(&mut self, keep: u32) {
-        let at = self.at();
+        let at = self.at(self.wall());
         let candidates = self.sessions.table.sweep(SWEEP);
         let able = candidates.into_iter().filter(|slot| *slot != keep && self.sessions.may_leave(*slot, at));
         let seen = |slot: &u32| self.sessions.table.get(*slot).map(|s| s.last_seen);
@@ -169,7 +179,7 @@ impl super::step::Sessions {
         now: crate::clock::LogTime,
     ) -> Result<u32, String> {
         let form = codec::decode(bytes).map_err(|why| format!("session of {device}: {why}"))?;
-        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None });
+        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None, turn: 0 });
         if let Some(entry) = self.table.get_mut(slot) {
             entry.last_seen = form.last_seen;
         }

@@ -16,7 +16,7 @@ use super::checkpoint::{Checkpointer, META_VERSION};
 use super::clock::LogClock;
 use super::group::Group;
 use super::passive::Passive;
-use super::step::{At, Hosted, Sessions, Tally};
+use super::step::{At, Hosted, Outbox, Sessions, Tally};
 use super::table::SessionTable;
 use super::wheel::Wheel;
 use super::{AckBook, ShardCell};
@@ -68,12 +68,13 @@ impl ShardCell {
             stages: hosts(&group).await?,
             entry: group.entry.clone(),
             cursor: meta.cursor.clone(),
-            last_mark: None,
+            last_mark: meta.last_mark,
             directory: directory.clone(),
             dirty: Vec::new(),
             retries: Default::default(),
             given_up: Vec::new(),
             scratch: Default::default(),
+            turn: 0,
         };
         // A stage that the checkpoint does not know starts its sessions afresh; one that is gone is left out.
         let stored: Layout = group.stages.iter().map(|stage| version_of(&meta, &stage.common.cx.stage)).collect();
@@ -147,7 +148,7 @@ impl ShardCell {
             let Some(index) = self.group.stages.iter().position(|s| *s.common.cx.stage == **stage) else { continue };
             self.bring_back(&records).await.map_err(|exit| OpenError::Broken(format!("{exit:?}")))?;
             for record in &records {
-                let at = At { log: self.clock.now(), wall: record.received_at, cause: None };
+                let at = At { log: self.clock.now(), wall: record.received_at, cause: None, turn: 0 };
                 let slot = match self.sessions.table.find(&record.device) {
                     Some(slot) => slot,
                     None => {
@@ -192,7 +193,7 @@ async fn hosts(group: &Group) -> Result<Vec<Hosted>, OpenError> {
             BuildError::Unavailable(why) => OpenError::Unavailable(why),
             BuildError::Impossible(why) => OpenError::Broken(why),
         })?;
-        let out = spec.outlets.iter().map(|_| Vec::new()).collect();
+        let out = spec.outlets.iter().map(|_| Outbox::default()).collect();
         hosted.push(Hosted { spec: spec.clone(), host, out, tally: Tally::default() });
     }
     Ok(hosted)

@@ -20,7 +20,7 @@ use crate::runtime::host::{KeyedHost, StepFailure};
 use crate::stage::{Outlet, StageError};
 
 use super::group::GroupStage;
-use super::table::{Inbox, NEVER, Parked, SessionTable};
+use super::table::{Inbox, NEVER, Parked, SessionTable, Waiting};
 use super::wheel::Wheel;
 
 /// The states and outputs of a shard: everything that a step touches.
@@ -40,6 +40,7 @@ pub(super) struct Sessions {
     /// Records given up, to be handed to the dead letters with the next flush.
     pub(super) given_up: Vec<Record>,
     pub(super) scratch: Effects,
+    pub(super) turn: u64,
 }
 
 /// A stage in a shard.
@@ -47,8 +48,62 @@ pub(super) struct Hosted {
     pub(super) spec: GroupStage,
     pub(super) host: Box<dyn KeyedHost>,
     /// What waits to be sent, by outlet.
-    pub(super) out: Vec<Vec<Record>>,
+    pub(super) out: Vec<Outbox>,
     pub(super) tally: Tally,
+}
+
+/// What waits to be sent on one outlet.
+///
+/// A sink that keeps positions takes a record that comes behind a later one for a repetition. So where records with
+/// positions leave the shard, nothing overtakes what is made of a record that is still being tried again; other outlets
+/// do not wait.
+#[derive(Default)]
+pub(super) struct Outbox {
+    records: Vec<Record>,
+    turns: Vec<u64>,
+    /// Records with positions leave here.
+    is_ordered: bool,
+    /// Something of an earlier turn came behind something of a later one.
+    is_disordered: bool,
+}
+
+impl Outbox {
+    fn push(&mut self, turn: u64, record: Record) {
+        self.is_ordered |= record.position.is_some();
+        self.is_disordered |= self.turns.last().is_some_and(|last| *last > turn);
+        self.records.push(record);
+        self.turns.push(turn);
+    }
+
+    /// How many records wait.
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether [`Outbox::take`] would give something.
+    fn may_leave(&self, held_up: Option<u64>) -> bool {
+        match held_up.filter(|_| self.is_ordered) {
+            Some(held_up) => self.turns.iter().any(|turn| *turn < held_up),
+            None => !self.turns.is_empty(),
+        }
+    }
+
+    /// What may leave while the input of turn `held_up` is being tried again.
+    pub(super) fn take(&mut self, held_up: Option<u64>) -> Vec<Record> {
+        if std::mem::take(&mut self.is_disordered) {
+            let mut sorted: Vec<_> = self.turns.drain(..).zip(self.records.drain(..)).collect();
+            // Stable: what one input has made stays in its order.
+            sorted.sort_by_key(|(turn, _)| *turn);
+            (self.turns, self.records) = sorted.into_iter().unzip();
+        }
+        let upto = match held_up.filter(|_| self.is_ordered) {
+            Some(held_up) => self.turns.partition_point(|turn| *turn < held_up),
+            None => self.turns.len(),
+        };
+        let rest = self.records.split_off(upto);
+        self.turns.drain(..upto);
+        std::mem::replace(&mut self.records, rest)
+    }
 }
 
 /// Counts that go to the stage's ledger once a batch.
@@ -59,6 +114,10 @@ pub(super) struct Tally {
     pub(super) absorbed: usize,
 }
 
+fn waiting(stage: usize, record: Option<&Record>) -> Waiting {
+    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record.clone()))
+}
+
 /// When an input happens. One that has to wait keeps it: what a step makes must not depend on how long it waited.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
@@ -66,6 +125,8 @@ pub(super) struct At {
     pub(super) wall: Timestamp,
     /// What it is put down to, where it has no position of its own.
     pub(super) cause: Option<Position>,
+    /// The running number of the input: what is made of it leaves the shard in this order.
+    pub(super) turn: u64,
 }
 
 impl Sessions {
@@ -82,13 +143,13 @@ impl Sessions {
     fn step_or_park(&mut self, stage: usize, slot: u32, record: Option<&Record>, at: At, counted: bool) {
         let Some(entry) = self.table.get_mut(slot) else { return };
         if let Some(inbox) = entry.inbox.as_mut().filter(|inbox| inbox.waiting) {
-            inbox.queue.push_back(Parked { stage, record: record.cloned(), at, counted });
+            inbox.put(Parked { what: waiting(stage, record), at, counted });
         } else if let Err(failure) = self.step(stage, slot, record, at, counted) {
             self.park(slot, stage, record, at, failure);
         }
     }
 
-    /// Calls every session whose time has come, the earliest first.
+    /// Calls every session whose time has come, the earliest first. One that is backing off hears of it in its turn.
     pub(super) fn fire_timers(&mut self, at: At) {
         let mut due = Vec::new();
         self.wheel.advance(at.log, &mut due);
@@ -98,14 +159,31 @@ impl Sessions {
                 Some(entry) if entry.armed == fired => entry.armed = NEVER,
                 _ => continue,
             }
-            for stage in 0..self.stages.len() {
-                if self.table.wanted(slot, stage) <= at.log {
-                    self.table.set_wanted(slot, stage, NEVER);
-                    self.step_or_park(stage, slot, None, at, true);
-                }
+            if self.is_waiting(slot) {
+                continue;
+            }
+            let mut from = 0;
+            while let Some(stage) = self.due(slot, from, at.log) {
+                from = stage + 1;
+                self.table.set_wanted(slot, stage, NEVER);
+                let at = At { turn: self.next_turn(), ..at };
+                self.step_or_park(stage, slot, None, at, true);
             }
             self.arm(slot);
         }
+        let waiting: Vec<u32> = self.retries.iter().map(|(_, slot)| *slot).collect();
+        for slot in waiting {
+            let at = At { turn: self.next_turn(), ..at };
+            let inbox = self.inbox(slot);
+            let is_news = inbox.queue.back().is_none_or(|last| last.at.log < at.log);
+            if is_news {
+                inbox.put(Parked { what: Waiting::Tick(0), at, counted: true });
+            }
+        }
+    }
+
+    fn is_waiting(&self, slot: u32) -> bool {
+        self.table.get(slot).and_then(|entry| entry.inbox.as_ref()).is_some_and(|inbox| inbox.waiting)
     }
 
     /// The cursor has come to a position.
@@ -113,6 +191,28 @@ impl Sessions {
         if let Some(position) = position {
             self.cursor.advance(position.topic, position.offset);
         }
+    }
+
+    /// The number of the next input.
+    pub(super) fn next_turn(&mut self) -> u64 {
+        self.turn += 1;
+        self.turn
+    }
+
+    /// The first input that is still being tried again.
+    pub(super) fn held_up(&self) -> Option<u64> {
+        let backing_off = self.retries.iter().filter_map(|(_, slot)| self.table.get(*slot)?.inbox.as_ref());
+        backing_off.flat_map(|inbox| inbox.queue.iter().map(|parked| parked.at.turn)).min()
+    }
+
+    /// Whether something may be sent while the input of turn `held_up` is being tried again.
+    pub(super) fn may_send(&self, held_up: Option<u64>) -> bool {
+        self.stages.iter().any(|s| s.out.iter().any(|out| out.may_leave(held_up)))
+    }
+
+    /// How many records wait to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.stages.iter().flat_map(|s| s.out.iter().map(Outbox::len)).sum()
     }
 
     /// The next checkpoint has to write this session.
@@ -141,9 +241,21 @@ impl Sessions {
             inbox.waiting = false;
             let Some(parked) = inbox.queue.pop_front() else {
                 entry.inbox = None;
-                return;
+                return self.arm(slot);
             };
-            match self.step(parked.stage, slot, parked.record.as_ref(), parked.at, parked.counted) {
+            let Parked { what, at, counted } = parked;
+            let (stage, record) = match what {
+                Waiting::Record(stage, record) => (stage, Some(record)),
+                Waiting::Timer(stage) => (stage, None),
+                Waiting::Tick(from) => {
+                    let Some(stage) = self.due(slot, from, at.log) else { continue };
+                    self.table.set_wanted(slot, stage, NEVER);
+                    // Another stage's may be due, too.
+                    self.inbox(slot).queue.push_front(Parked { what: Waiting::Tick(stage + 1), at, counted });
+                    (stage, None)
+                }
+            };
+            match self.step(stage, slot, record.as_ref(), at, counted) {
                 Ok(()) => {
                     let inbox = self.inbox(slot);
                     if !inbox.waiting {
@@ -151,7 +263,7 @@ impl Sessions {
                         inbox.backoff.reset();
                     }
                 }
-                Err(failure) => self.park(slot, parked.stage, parked.record.as_ref(), parked.at, failure),
+                Err(failure) => self.park(slot, stage, record.as_ref(), at, failure),
             }
             if self.inbox(slot).waiting {
                 return;
@@ -212,7 +324,7 @@ impl Sessions {
         let hosted = &mut self.stages[stage];
         let wired = hosted.spec.outlets.get(usize::from(outlet.0)).is_some_and(|(_, targets)| !targets.is_empty());
         if wired {
-            hosted.out[usize::from(outlet.0)].push(record.clone());
+            hosted.out[usize::from(outlet.0)].push(at.turn, record.clone());
         }
         for index in 0..self.stages[stage].spec.inner.len() {
             let (from, to) = self.stages[stage].spec.inner[index];
@@ -255,11 +367,16 @@ impl Sessions {
             Duration::ZERO
         } else {
             common.metrics.retried(reason);
-            inbox.queue.push_front(Parked { stage, record: record.cloned(), at, counted: true });
+            inbox.queue.push_front(Parked { what: waiting(stage, record), at, counted: true });
             inbox.backoff.next_delay()
         };
         self.inbox(slot).waiting = true;
         self.retries.insert((Instant::now() + wait, slot));
+    }
+
+    /// The first stage from `from` on whose timer is due.
+    fn due(&self, slot: u32, from: usize, log: LogTime) -> Option<usize> {
+        (from..self.stages.len()).find(|stage| self.table.wanted(slot, *stage) <= log)
     }
 
     fn inbox(&mut self, slot: u32) -> &mut Inbox {

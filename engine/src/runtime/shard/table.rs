@@ -43,13 +43,33 @@ pub(super) struct Inbox {
     pub(super) backoff: Backoff,
 }
 
-/// A step that waits.
+impl Inbox {
+    /// Puts an input in its place: behind those of the same and of earlier turns.
+    pub(super) fn put(&mut self, parked: Parked) {
+        let behind = self.queue.iter().rev().take_while(|other| other.at.turn > parked.at.turn).count();
+        self.queue.insert(self.queue.len() - behind, parked);
+    }
+}
+
+/// What waits in an inbox.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that waits are records; boxing them would cost each an allocation"
+)]
+pub(super) enum Waiting {
+    /// A record for a stage.
+    Record(usize, Record),
+    /// A stage's timer.
+    Timer(usize),
+    /// Time has moved: whatever timers of the stages from this one on are due by then.
+    Tick(usize),
+}
+
+/// An input that waits.
 #[derive(Debug)]
 pub(super) struct Parked {
-    /// The stage that is to be stepped.
-    pub(super) stage: usize,
-    /// The record; none for a timer.
-    pub(super) record: Option<Record>,
+    pub(super) what: Waiting,
     /// When it should have happened.
     pub(super) at: At,
     /// Whether the stage has it in its ledger already.

@@ -92,6 +92,14 @@ impl Keyed for SimKeyed {
         now: Now<'_>,
         out: &mut Effects,
     ) -> Result<(), StageError> {
+        self.world.trouble.note(|| {
+            let what = match input {
+                Input::Record(record) => format!("record {}", number_of(record)),
+                Input::Timer => "timer".to_owned(),
+                Input::Journal(_) => "journal".to_owned(),
+            };
+            format!("{device}: {what} at {} on {s:?}", now.log.0)
+        });
         match input {
             Input::Record(record) => {
                 if !s.online {
@@ -101,7 +109,7 @@ impl Keyed for SimKeyed {
                 }
                 s.count += 1;
                 s.last = now.log;
-                if s.count % 3 == 0 {
+                if s.count.is_multiple_of(3) {
                     Self::transition(device, s, TransitionKind::Third, now, out);
                 }
                 out.wake_at(now.log + OFFLINE_AFTER);

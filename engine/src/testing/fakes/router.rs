@@ -107,6 +107,9 @@ fn write(world: &World, topic: &'static str, batch: &Batch) -> Submitted {
     let lost = world.trouble.loses_answer(topic);
     let upto = if lost { world.trouble.between(0, batch.len() as u64) as usize } else { batch.len() };
     for record in &batch.records[..upto] {
+        if record.dead.is_some() && topic != "dead" {
+            continue;
+        }
         if record.kind == Kind::Mark {
             mark(world, record, lost);
             continue;

@@ -115,8 +115,7 @@ impl SimLog {
     pub fn recall(&self, topic: &str, record: &Record) -> bool {
         let mut inner = self.lock();
         let parts = &inner.topic(topic, self.partitions).partitions;
-        let found = parts.iter().any(|p| p.records.iter().any(|(_, r)| r.id == record.id));
-        found
+        parts.iter().any(|p| p.records.iter().any(|(_, r)| r.id == record.id))
     }
 
     /// The next offset that a group has to read.

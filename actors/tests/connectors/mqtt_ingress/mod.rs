@@ -1,0 +1,9 @@
+//! `mqtt_ingress` before Mosquitto, and before a scripted broker for what Mosquitto cannot be made to show.
+
+mod acks;
+mod backpressure;
+mod flow;
+mod marks;
+mod redelivery;
+mod rejections;
+mod session;
