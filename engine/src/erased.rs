@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 use crate::batch::Batch;
 use crate::position::{Cursor, Partition};
@@ -85,12 +86,17 @@ impl<P: Processor> DynProcessor for P {
 pub trait DynReader: Send {
     /// [`SourceReader::next`].
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError>;
+    /// [`SourceReader::serving`].
+    fn serving(&self) -> BoxFuture<'static, ()>;
 }
 
 #[async_trait]
 impl<R: SourceReader> DynReader for R {
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
         SourceReader::next(self, max_records).await
+    }
+    fn serving(&self) -> BoxFuture<'static, ()> {
+        SourceReader::serving(self)
     }
 }
 

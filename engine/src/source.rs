@@ -10,6 +10,7 @@
 
 use std::future::Future;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -34,6 +35,12 @@ pub trait SourceReader: Send + 'static {
     ///
     /// Must be cancel-safe: dropped before it is ready, it has lost nothing.
     fn next(&mut self, max_records: usize) -> impl Future<Output = Result<SourceEvent, SourceError>> + Send;
+
+    /// Resolves when the source takes what is sent to it, for the first time: from then on its stage counts as running.
+    /// It is waited for while the source is read. By default a source takes everything as soon as it is built.
+    fn serving(&self) -> BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
+    }
 }
 
 /// What a source has to say.

@@ -59,7 +59,10 @@ fn a_rule_fires_after_its_time_and_resolves_by_its_clear_condition() {
     assert_eq!(firing["labels"]["severity"], "critical");
     assert_eq!(firing["annotations"]["summary"], format!("{device} at 81 °C"));
     let held = firing["log_time"].as_u64().zip(pending["log_time"].as_u64()).map(|(end, start)| end - start);
-    assert_eq!(held, Some(2000), "a rule of 2 s is held for 2 s of the log's own time");
+    assert!(
+        held.is_some_and(|ms| (2000..3000).contains(&ms)),
+        "a rule of 2 s was held for {held:?} ms of the log's own time"
+    );
     wait_until(DEADLINE, "the alert on the board", || {
         active(&telemill, &device).contains(&("DeviceOverheating".into(), "firing".into())).then_some(())
     });

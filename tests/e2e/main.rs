@@ -1,8 +1,12 @@
 //! The whole of Telemill, as a user runs it: the binary, on real brokers, seen through clients that are not ours.
 
 mod alerts;
+mod backpressure;
 mod bad_input;
 mod cli;
+mod crash;
 mod pipeline;
 mod presence;
+mod shutdown;
+mod supervision;
 mod support;

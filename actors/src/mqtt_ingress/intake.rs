@@ -15,7 +15,7 @@ use telemill_engine::batch::Previous;
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::record::{EventId, Kind, Origin, Record};
 use telemill_engine::source::{RejectedRecord, SourceBatch, SourceError, SourceEvent};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use ulid::Ulid;
 
 use super::marks::Span;
@@ -115,6 +115,8 @@ struct Inner {
     life: u64,
     safe: u64,
     assignment: Assignment,
+    /// The session has what it should have, for the first time: what devices publish is kept from now on.
+    serves: watch::Sender<bool>,
     /// The task is to leave; what the reader is to hear then.
     closing: Option<Option<Failure>>,
     /// The task has ended; why, unless there is simply no more.
@@ -206,6 +208,11 @@ impl Intake {
         });
     }
 
+    /// The session has what it should have: nothing that devices publish passes it by.
+    pub(super) fn serves(&self) {
+        self.with(|inner| inner.serves.send_replace(true));
+    }
+
     /// What there is to know now.
     pub(super) fn orders(&self) -> Orders {
         self.with(|inner| Orders {
@@ -254,6 +261,15 @@ impl Intake {
             self.orders.notify_one();
         }
         found
+    }
+
+    /// Returns when the session has had what it should have, once.
+    pub(super) fn serving(&self) -> impl Future<Output = ()> + use<> {
+        let mut serves = self.with(|inner| inner.serves.subscribe());
+        async move {
+            // Without its task there is nobody left to serve, and reading says why.
+            let _ = serves.wait_for(|serves| *serves).await;
+        }
     }
 
     /// Returns when [`Intake::take`] may find something. Safe to cancel.

@@ -36,6 +36,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use telemill_engine::checkpoint::StoreError;
 use telemill_engine::context::{BuildContext, CheckContext};
 use telemill_engine::position::Partition;
@@ -158,6 +159,10 @@ impl Source for MqttIngress {
 }
 
 impl SourceReader for MqttReader {
+    fn serving(&self) -> BoxFuture<'static, ()> {
+        self.intake.serving().boxed()
+    }
+
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
         loop {
             if let Some(reply) = &mut self.reply {

@@ -119,6 +119,7 @@ impl<'s> Serving<'s> {
         }
         self.slot.session.confirmed().await?;
         self.serves = true;
+        self.slot.intake.serves();
         self.pulse.serves(self.slot.clock.now());
         Ok(())
     }

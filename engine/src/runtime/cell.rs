@@ -99,15 +99,19 @@ impl StageCommon {
         Backoff::new(self.limits.backoff, seed_of(&self.cx.stage))
     }
 
-    /// Builds the component, again and again while what it needs is not there: an outage is no failure.
+    /// Builds the component; the stage runs when it is built.
     pub async fn build<T>(&self, factory: &dyn Factory<T>) -> Result<T, ExitReason> {
+        let component = self.construct(factory).await?;
+        self.status.set(StageState::Running);
+        Ok(component)
+    }
+
+    /// Builds the component, again and again while what it needs is not there: an outage is no failure.
+    pub async fn construct<T>(&self, factory: &dyn Factory<T>) -> Result<T, ExitReason> {
         let mut backoff = self.backoff();
         loop {
             match factory.build(&self.cx).await {
-                Ok(component) => {
-                    self.status.set(StageState::Running);
-                    return Ok(component);
-                }
+                Ok(component) => return Ok(component),
                 Err(BuildError::Impossible(why)) => return Err(ExitReason::Broken(why)),
                 Err(BuildError::Unavailable(why)) => {
                     if backoff.failures() == 0 {

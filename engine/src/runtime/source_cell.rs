@@ -127,7 +127,7 @@ impl SourceCell {
             let factory = self.factory.clone();
             let mut stop = self.stop.clone();
             let built = {
-                let build = pin!(self.common.build(&*factory));
+                let build = pin!(self.common.construct(&*factory));
                 let stopped = pin!(stop.wait_for(|stop| *stop));
                 match select(stopped, build).await {
                     Either::Right((built, _)) => built,
@@ -157,10 +157,18 @@ impl SourceCell {
         let read_ended = AtomicBool::new(false);
         let wake = Notify::new();
         begun.clear();
+        let (serving, status) = (reader.serving(), common.status.clone());
+        let announce = async move {
+            serving.await;
+            status.set(StageState::Running);
+        };
         let mut reading = Reading { common, wires, followers, stop, book, begun };
         let result = {
             let read = pin!(async {
-                let end = reading.run(&mut *reader).await;
+                let end = match select(pin!(reading.run(&mut *reader)), pin!(announce)).await {
+                    Either::Left((end, _)) => end,
+                    Either::Right(((), reading)) => reading.await,
+                };
                 if matches!(end, End::Read) {
                     // What hangs on the source sees its end, finishes, and so resolves what is out.
                     reading.wires.disconnect();

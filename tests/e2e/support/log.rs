@@ -86,8 +86,8 @@ impl Reader {
         self.ends(&self.consumer("reader"), topic).values().map(|(low, high)| high - low).sum()
     }
 
-    /// Whether a group has committed everything that is in a topic now.
-    pub fn committed_to_the_end(&self, group: &str, topic: &str) -> bool {
+    /// How many records of a topic a group has not committed.
+    pub fn lag(&self, group: &str, topic: &str) -> i64 {
         let consumer = self.consumer(group);
         let ends = self.ends(&consumer, topic);
         let mut partitions = TopicPartitionList::new();
@@ -95,11 +95,11 @@ impl Reader {
             partitions.add_partition(topic, *partition);
         }
         let committed = consumer.committed_offsets(partitions, ANSWER).expect("the cluster answers");
-        // A partition without records may have no commit.
-        ends.iter().all(|(partition, (low, high))| {
-            let offset = committed.find_partition(topic, *partition).map(|p| p.offset());
-            high == low || offset == Some(Offset::Offset(*high))
-        })
+        let offset = |partition| match committed.find_partition(topic, partition).map(|p| p.offset()) {
+            Some(Offset::Offset(offset)) => Some(offset),
+            _ => None,
+        };
+        ends.iter().map(|(partition, (low, high))| high - offset(*partition).unwrap_or(*low)).sum()
     }
 
     fn ends(&self, consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {

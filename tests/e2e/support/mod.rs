@@ -1,6 +1,7 @@
 //! What the tests share: a site of their own on the services, the process under test, and clients that are not ours.
 
 mod http;
+mod load;
 mod log;
 mod murmur;
 mod paho;
@@ -13,6 +14,7 @@ mod truth;
 use std::time::Duration;
 
 pub use http::{Answer, Events, Http};
+pub use load::{Load, Pace};
 pub use log::{LogRecord, Reader};
 pub use murmur::partition_of;
 pub use paho::paho;

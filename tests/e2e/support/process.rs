@@ -77,6 +77,11 @@ impl Telemill {
         entries.filter(|entry| entry["code"] == code).collect()
     }
 
+    /// The whole log so far.
+    pub fn log(&self) -> String {
+        self.lines().join("\n")
+    }
+
     /// The status page of the topology.
     pub fn topology(&self) -> Value {
         let answer = self.http.get(&format!("/api/v1/topologies/{}/status", self.topology));
@@ -158,6 +163,10 @@ fn unaccounted(ledger: &Value) -> i64 {
 
 impl Drop for Telemill {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let status = self.http.get(&format!("/api/v1/topologies/{}/status", self.topology));
+            eprintln!("what telemill says of itself ({}): {}", status.status, status.body);
+        }
         // Fails only where it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -51,6 +51,11 @@ impl Store {
     pub fn spoil(&mut self, device: &str) {
         self.connection.set::<_, _, ()>(format!("device:last_state:{device}"), "not a hash").expect("Redis answers");
     }
+
+    /// Takes it away again.
+    pub fn mend(&mut self, device: &str) {
+        self.connection.del::<_, ()>(format!("device:last_state:{device}")).expect("Redis answers");
+    }
 }
 
 /// Hears every notification to devices whose name begins with a prefix.

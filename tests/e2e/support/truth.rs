@@ -26,10 +26,15 @@ impl Truth {
     /// The next payload of a device, noted as published: no two are equal, and their form is not what a serializer
     /// would write, so that a changed byte shows.
     pub fn payload(&mut self, device: &str) -> String {
+        self.payload_of(device, 0)
+    }
+
+    /// The same, of about this size where it is more than a payload takes anyway.
+    pub fn payload_of(&mut self, device: &str, size: usize) -> String {
         self.next += 1;
-        let n = self.next;
-        let payload =
-            format!(r#"{{ "temperature":{}.50,"n" : {n}, "Text":"\u00e9 ü\t" , "list":[1.0,2e0,-0] }}"#, n % 40);
+        let (n, filler) = (self.next, "x".repeat(size));
+        let text = format!(r#""\u00e9 ü\t{filler}""#);
+        let payload = format!(r#"{{ "temperature":{}.50,"n" : {n}, "Text":{text} , "list":[1.0,2e0,-0] }}"#, n % 40);
         self.note(device, &payload)
     }
 

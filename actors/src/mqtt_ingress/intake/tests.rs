@@ -172,3 +172,13 @@ fn the_end_is_told_with_its_reason() {
     check(Some(Some(Failure::Rebuild("let go"))), None, r#"Err(Unavailable("let go"))"#);
     check(Some(None), Some(Failure::Rebuild("died")), r#"Err(Unavailable("died"))"#);
 }
+
+#[tokio::test]
+async fn it_serves_from_the_moment_on_at_which_the_task_says_so() {
+    let intake = Intake::new(1);
+    let mut serving = std::pin::pin!(intake.serving());
+    assert!(futures_util::poll!(&mut serving).is_pending());
+    intake.serves();
+    serving.await;
+    intake.serving().await;
+}

@@ -1,0 +1,80 @@
+//! What a crash of the process, or an outage of the broker, may not do.
+
+use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::Duration;
+
+use rand::Rng;
+use telemill_services::{Mosquitto, wait_until};
+
+use crate::support::{DEADLINE, Load, Pace, Publisher, Site, Telemill, by_night, let_pass};
+
+/// Killed at any moment (starting, restoring, under load) and started again, everything is there once, in order.
+#[test]
+fn killed_again_and_again_nothing_is_lost_doubled_or_reordered() {
+    let kills = by_night(3, 10);
+    let site = Site::new("crash");
+    let stop = AtomicBool::new(false);
+    let truth = thread::scope(|scope| {
+        let mut telemill = Telemill::run(&site);
+        let load = Load::start(scope, &stop, &site, Pace { devices: 100, rate: by_night(800, 2000), size: 100 });
+        for kill in 0..kills {
+            let after = Duration::from_millis(rand::rng().random_range(500..4000));
+            eprintln!("kill {kill} after {after:?}");
+            let_pass(after);
+            telemill.kill9();
+            telemill = Telemill::start(&site);
+        }
+        telemill.until_ready();
+        let truth = load.stop();
+        let log = truth.is_in_the_log(&site, 3, DEADLINE);
+        truth.is_in_the_store(&site, &log, DEADLINE);
+        telemill.ledgers_balance();
+        telemill.drain();
+        truth
+    });
+    assert!(truth.count() > 1000, "that was no load");
+}
+
+/// While the broker is away nobody can be heard, so nobody is silent.
+#[test]
+fn an_outage_of_the_broker_makes_no_device_offline_or_silent() {
+    const DEVICES: usize = 20;
+    let mosquitto = Mosquitto::start();
+    let mut site = Site::with("away", Some(&mosquitto), None, None);
+    site.edit("offline_after: 60s", "offline_after: 3s");
+    site.edit("absent_for: 10m", "absent_for: 3s");
+    let telemill = Telemill::run(&site);
+    let events = telemill.http.events("/api/v1/alerts/stream", None);
+    let mut publisher = Publisher::connect(&site.mqtt);
+    let mut hello = || {
+        for n in 0..DEVICES {
+            publisher.send(&site.mqtt_topic(&site.device(n), "hello"), "");
+        }
+        publisher.settled();
+    };
+    let online = || telemill.http.get("/devices").json().as_array().expect("a list").len();
+    hello();
+    wait_until(DEADLINE, "all devices online", || (online() == DEVICES).then_some(()));
+
+    hello();
+    mosquitto.terminate();
+    let rounds = by_night(50, 900);
+    for round in 0..rounds {
+        let_pass(Duration::from_millis(200));
+        assert_eq!(online(), DEVICES, "in round {round} of {rounds} of the outage");
+    }
+    mosquitto.restart();
+    hello();
+    wait_until(DEADLINE, "the ingress to be back", || {
+        (telemill.ledger("ingress")["received"].as_u64() >= Some(3 * DEVICES as u64)).then_some(())
+    });
+    assert_eq!(online(), DEVICES);
+    assert!(events.within(Duration::ZERO).is_none(), "an outage of the broker is no alert");
+
+    // Silence while the broker is there is another thing.
+    wait_until(DEADLINE, "all devices offline", || (online() == 0).then_some(()));
+    let (_, silent) = events.next();
+    assert_eq!(silent["alertname"], "DeviceSilent");
+    telemill.drain();
+}
