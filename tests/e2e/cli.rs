@@ -36,7 +36,7 @@ fn every_verb_explains_itself() {
         let help = telemill(&[verb, "--help"]);
         assert_eq!(code(&help), 0, "{verb}");
         assert!(out(&help).contains("Usage: telemill"), "{verb}: {}", out(&help));
-        assert!(verb == "schema" || out(&help).contains("Examples:"), "{verb} has no examples:\n{}", out(&help));
+        assert!(out(&help).contains("Example"), "{verb} has no examples:\n{}", out(&help));
     }
 }
 

@@ -5,6 +5,7 @@ mod backpressure;
 mod bad_input;
 mod cli;
 mod crash;
+mod mistakes;
 mod pipeline;
 mod presence;
 mod shutdown;

