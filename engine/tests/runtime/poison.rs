@@ -98,6 +98,7 @@ fn at_a_sink_that_applies_the_others_in(window: usize) {
     let plan = plan(&dead)
         .stage("source", &[], gives(&source))
         .stage("sink", &["source"], decides(&written, window, decide))
+        .with(|sink| sink.limits.max_records = 8)
         .build();
     Sim::run(BASE, async |sim| {
         let deployment = sim.deploy(plan).await.unwrap();
