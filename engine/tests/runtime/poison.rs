@@ -105,7 +105,10 @@ fn at_a_sink_that_applies_the_others_in(window: usize) {
         deployment.ended().await;
         assert_balanced(&deployment.view());
     });
-    expect((written.numbers(), dead.records()), Reason("bad"), 3);
+    // This sink applies what it refuses in part at once and the rest a moment later: only how often counts here.
+    let mut numbers = written.numbers();
+    numbers.sort_unstable();
+    expect((numbers, dead.records()), Reason("bad"), 3);
 }
 
 #[test]
