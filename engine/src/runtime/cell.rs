@@ -5,10 +5,11 @@
 //! to the supervisor, which starts a new actor with it. The component itself lives only inside the run: it is rebuilt
 //! from its checked configuration every time.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 
 use crate::ack::{AckGuard, AckListener, Guards, Outcome};
 use crate::batch::Batch;
@@ -19,7 +20,7 @@ use crate::registry::Factory;
 use crate::retry::{Backoff, BackoffPolicy};
 use crate::stage::BuildError;
 
-use super::mailbox::MailboxSender;
+use super::mailbox::{Mailbox, MailboxSender};
 use super::status::{StageState, StageStatus};
 
 /// How the run of a stage ended.
@@ -121,6 +122,14 @@ impl StageCommon {
                     tokio::time::sleep(backoff.next_delay()).await;
                 }
             }
+        }
+    }
+
+    /// Builds the component of a stage that has nothing in hand: none is needed once nothing can come any more.
+    pub async fn build_unless_finished<T>(&self, factory: &dyn Factory<T>, mailbox: &Mailbox) -> Result<T, ExitReason> {
+        match select(pin!(self.build(factory)), pin!(mailbox.finished())).await {
+            Either::Left((built, _)) => built,
+            Either::Right(_) => Err(ExitReason::Drained),
         }
     }
 

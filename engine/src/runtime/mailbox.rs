@@ -196,6 +196,13 @@ impl Mailbox {
         self.0.senders.load(Ordering::Acquire) == 0 && self.0.lock().deliveries.is_empty()
     }
 
+    /// Waits until nothing is queued and nobody can send any more. Not beside a receive.
+    pub async fn finished(&self) {
+        while !self.is_finished() {
+            self.0.arrived.notified().await;
+        }
+    }
+
     /// Lets go of everything queued, and of everyone who waits for room.
     pub fn close(&self) {
         self.0.records.close();

@@ -8,6 +8,7 @@ mod cell;
 mod deploy;
 mod deployment;
 mod directory;
+mod flight;
 mod host;
 mod mailbox;
 mod outlet;

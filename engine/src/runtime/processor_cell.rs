@@ -36,6 +36,8 @@ struct Hand {
     delivery: Delivery,
     progress: Progress,
     attempts: u32,
+    /// The component has it: a panic is the record's. Not so while the component is built.
+    is_at_work: bool,
     taken_at: Instant,
 }
 
@@ -52,9 +54,18 @@ impl ProcessorCell {
 
     async fn run(&mut self) -> ExitReason {
         let factory = self.factory.clone();
-        let mut component = match self.common.build(&*factory).await {
+        let built = match self.hand.is_none() {
+            true => self.common.build_unless_finished(&*factory, &self.mailbox).await,
+            false => self.common.build(&*factory).await,
+        };
+        let mut component = match built {
             Ok(component) => component,
-            Err(exit) => return exit,
+            Err(exit) => {
+                if exit == ExitReason::Drained {
+                    self.wires.disconnect();
+                }
+                return exit;
+            }
         };
         loop {
             if self.hand.is_none() {
@@ -68,7 +79,8 @@ impl ProcessorCell {
                 self.common.metrics.batch(delivery.batch.len());
                 self.wires.follow(&delivery.batch);
                 let taken_at = Instant::now();
-                self.hand = Some(Hand { delivery, progress: Progress::default(), attempts: 0, taken_at });
+                self.hand =
+                    Some(Hand { delivery, progress: Progress::default(), attempts: 0, is_at_work: false, taken_at });
             }
             if let Err(exit) = self.work(&mut component).await {
                 return exit;
@@ -84,7 +96,10 @@ impl ProcessorCell {
             let Some(hand) = &mut self.hand else { return Ok(()) };
             let records = &hand.delivery.batch.records;
             let at = hand.progress.done;
-            let Err(error) = component.run(records, &mut hand.progress, &mut self.out).await else { return Ok(()) };
+            hand.is_at_work = true;
+            let result = component.run(records, &mut hand.progress, &mut self.out).await;
+            hand.is_at_work = false;
+            let Err(error) = result else { return Ok(()) };
             self.out.roll_back();
             if hand.progress.done > at {
                 hand.attempts = 0;
@@ -166,7 +181,8 @@ impl Cell for ProcessorCell {
 
     fn panicked(&mut self, message: &str) {
         self.out.roll_back();
-        if let Some(hand) = &mut self.hand {
+        if let Some(hand) = self.hand.as_mut().filter(|hand| hand.is_at_work) {
+            hand.is_at_work = false;
             if hand.progress.done != hand.progress.failed_at {
                 hand.attempts = 0;
             }

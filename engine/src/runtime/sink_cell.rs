@@ -5,12 +5,9 @@
 //! batches. Batches, guards and their room stay here until the sink has answered; whatever happens to the sink, they
 //! are submitted again, in order.
 
-use std::any::Any;
 use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
-use std::task::Poll;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::{mpsc, oneshot};
@@ -24,10 +21,11 @@ use crate::position::{Cursor, Partition};
 use crate::record::Reason;
 use crate::registry::Factory;
 use crate::retry::Backoff;
-use crate::sink::{Completion, Rejection, Submitted};
+use crate::sink::{Rejection, Submitted};
 use crate::stage::StageError;
 
 use super::cell::{Cell, ExitReason, StageCommon, dead};
+use super::flight::{Flight, FlightState, answered};
 use super::host::panic_message;
 use super::mailbox::{Mailbox, Room};
 use super::status::StageState;
@@ -63,60 +61,6 @@ pub struct SinkCell {
     discarding: BTreeSet<Partition>,
 }
 
-/// A batch that is being written.
-struct Flight {
-    /// Without its guards, which stay in `guards`: the sink's copy must not hold an acknowledgement back.
-    batch: Arc<Batch>,
-    guards: Guards,
-    _room: Vec<Arc<Room>>,
-    taken_at: Instant,
-    /// How often the sink refused a record, by index.
-    attempts: Vec<(usize, u32)>,
-    /// How often the sink panicked while it had this batch.
-    panics: u32,
-    /// The last panic came out of this batch.
-    at_fault: bool,
-    /// Part of a batch that has used its attempts: the search for the record at fault is one attempt more, whatever it
-    /// takes.
-    bisecting: bool,
-    state: FlightState,
-}
-
-enum FlightState {
-    /// To be submitted.
-    Waiting,
-    /// Submitted.
-    Submitted(Completion),
-    /// Answered.
-    Answered(Submitted),
-    /// The sink panicked instead of answering.
-    Panicked(Box<dyn Any + Send>),
-}
-
-impl Flight {
-    fn is_delivered(&self) -> bool {
-        matches!(self.state, FlightState::Answered(Submitted::Delivered))
-    }
-
-    /// Whether its end is known, or that of one try.
-    fn is_answered(&self) -> bool {
-        matches!(self.state, FlightState::Answered(_) | FlightState::Panicked(_))
-    }
-
-    fn attempt(&mut self, index: usize) -> u32 {
-        match self.attempts.iter_mut().find(|(i, _)| *i == index) {
-            Some((_, attempts)) => {
-                *attempts += 1;
-                *attempts
-            }
-            None => {
-                self.attempts.push((index, 1));
-                1
-            }
-        }
-    }
-}
-
 impl SinkCell {
     /// A sink that takes from `mailbox` and answers `requests`.
     pub fn new(
@@ -131,7 +75,11 @@ impl SinkCell {
 
     async fn run(&mut self) -> ExitReason {
         let factory = self.factory.clone();
-        let mut sink = match self.common.build(&*factory).await {
+        let built = match self.flights.is_empty() && self.rest.is_none() {
+            true => self.common.build_unless_finished(&*factory, &self.mailbox).await,
+            false => self.common.build(&*factory).await,
+        };
+        let mut sink = match built {
             Ok(sink) => sink,
             Err(exit) => return exit,
         };
@@ -496,27 +444,6 @@ impl SinkCell {
         let _ = reply.send(cursor);
         Ok(())
     }
-}
-
-/// Waits until the batch at `index` is answered, driving all that are submitted.
-async fn answered(flights: &mut VecDeque<Flight>, index: usize) {
-    poll_fn(|cx| {
-        for flight in flights.iter_mut() {
-            if let FlightState::Submitted(completion) = &mut flight.state {
-                // Unwind safety: a completion that panicked is not polled again, nor its sink used.
-                match catch_unwind(AssertUnwindSafe(|| completion.poll_unpin(cx))) {
-                    Ok(Poll::Pending) => {}
-                    Ok(Poll::Ready(answer)) => flight.state = FlightState::Answered(answer),
-                    Err(panic) => flight.state = FlightState::Panicked(panic),
-                }
-            }
-        }
-        match flights.get(index) {
-            Some(Flight { state: FlightState::Submitted(_), .. }) => Poll::Pending,
-            _ => Poll::Ready(()),
-        }
-    })
-    .await;
 }
 
 impl Cell for SinkCell {

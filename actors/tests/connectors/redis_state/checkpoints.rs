@@ -125,7 +125,9 @@ async fn the_meta_is_stored_as_written_down() {
     let stored: (String, String, String) = command.query_async(&mut client(url).await).await.unwrap();
     let expect = concat!(
         r#"{"version":1,"cursor":[{"topic":"00000000-0000-0000-0000-0000000000aa","offset":10}],"log_time":12345,"#,
-        r#""marks":[[0,1700000000123]],"journals":[["alert_stream",77]],"stages":[["sessions",1],["alerts",2]],"#,
+        r#""marks":[[0,1700000000123,12000]],"#,
+        r#""last_mark":{"topic":"00000000-0000-0000-0000-0000000000aa","partition":3,"offset":76,"output":0},"#,
+        r#""journals":[["alert_stream",77]],"stages":[["sessions",1],["alerts",2]],"#,
         r#""saved_at":1700000000456}"#
     );
     assert_eq!(stored, ("1".to_owned(), "4".to_owned(), expect.to_owned()));

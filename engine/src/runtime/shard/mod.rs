@@ -13,6 +13,7 @@ mod checkpoint;
 mod clock;
 mod codec;
 mod group;
+mod outbox;
 mod passive;
 mod restore;
 mod step;

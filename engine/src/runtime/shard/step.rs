@@ -20,6 +20,7 @@ use crate::runtime::host::{KeyedHost, StepFailure};
 use crate::stage::{Outlet, StageError};
 
 use super::group::GroupStage;
+use super::outbox::Outbox;
 use super::table::{Inbox, NEVER, Parked, SessionTable, Waiting};
 use super::wheel::Wheel;
 
@@ -52,60 +53,6 @@ pub(super) struct Hosted {
     pub(super) tally: Tally,
 }
 
-/// What waits to be sent on one outlet.
-///
-/// A sink that keeps positions takes a record that comes behind a later one for a repetition. So where records with
-/// positions leave the shard, nothing overtakes what is made of a record that is still being tried again; other outlets
-/// do not wait.
-#[derive(Default)]
-pub(super) struct Outbox {
-    records: Vec<Record>,
-    turns: Vec<u64>,
-    /// Records with positions leave here.
-    is_ordered: bool,
-    /// Something of an earlier turn came behind something of a later one.
-    is_disordered: bool,
-}
-
-impl Outbox {
-    fn push(&mut self, turn: u64, record: Record) {
-        self.is_ordered |= record.position.is_some();
-        self.is_disordered |= self.turns.last().is_some_and(|last| *last > turn);
-        self.records.push(record);
-        self.turns.push(turn);
-    }
-
-    /// How many records wait.
-    pub(super) fn len(&self) -> usize {
-        self.records.len()
-    }
-
-    /// Whether [`Outbox::take`] would give something.
-    fn may_leave(&self, held_up: Option<u64>) -> bool {
-        match held_up.filter(|_| self.is_ordered) {
-            Some(held_up) => self.turns.iter().any(|turn| *turn < held_up),
-            None => !self.turns.is_empty(),
-        }
-    }
-
-    /// What may leave while the input of turn `held_up` is being tried again.
-    pub(super) fn take(&mut self, held_up: Option<u64>) -> Vec<Record> {
-        if std::mem::take(&mut self.is_disordered) {
-            let mut sorted: Vec<_> = self.turns.drain(..).zip(self.records.drain(..)).collect();
-            // Stable: what one input has made stays in its order.
-            sorted.sort_by_key(|(turn, _)| *turn);
-            (self.turns, self.records) = sorted.into_iter().unzip();
-        }
-        let upto = match held_up.filter(|_| self.is_ordered) {
-            Some(held_up) => self.turns.partition_point(|turn| *turn < held_up),
-            None => self.turns.len(),
-        };
-        let rest = self.records.split_off(upto);
-        self.turns.drain(..upto);
-        std::mem::replace(&mut self.records, rest)
-    }
-}
-
 /// Counts that go to the stage's ledger once a batch.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -115,7 +62,7 @@ pub(super) struct Tally {
 }
 
 fn waiting(stage: usize, record: Option<&Record>) -> Waiting {
-    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record.clone()))
+    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, Box::new(record.clone())))
 }
 
 /// When an input happens. One that has to wait keeps it: what a step makes must not depend on how long it waited.
@@ -255,7 +202,7 @@ impl Sessions {
                     (stage, None)
                 }
             };
-            match self.step(stage, slot, record.as_ref(), at, counted) {
+            match self.step(stage, slot, record.as_deref(), at, counted) {
                 Ok(()) => {
                     let inbox = self.inbox(slot);
                     if !inbox.waiting {
@@ -263,7 +210,7 @@ impl Sessions {
                         inbox.backoff.reset();
                     }
                 }
-                Err(failure) => self.park(slot, stage, record.as_ref(), at, failure),
+                Err(failure) => self.park(slot, stage, record.as_deref(), at, failure),
             }
             if self.inbox(slot).waiting {
                 return;

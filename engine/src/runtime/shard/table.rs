@@ -59,7 +59,7 @@ impl Inbox {
 )]
 pub(super) enum Waiting {
     /// A record for a stage.
-    Record(usize, Record),
+    Record(usize, Box<Record>),
     /// A stage's timer.
     Timer(usize),
     /// Time has moved: whatever timers of the stages from this one on are due by then.

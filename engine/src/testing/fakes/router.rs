@@ -110,7 +110,7 @@ fn write(world: &World, topic: &'static str, batch: &Batch) -> Submitted {
         if record.dead.is_some() && topic != "dead" {
             continue;
         }
-        if record.kind == Kind::Mark {
+        if record.kind == Kind::Mark && topic == "data" {
             mark(world, record, lost);
             continue;
         }

@@ -71,6 +71,9 @@ impl SimLog {
 
     /// Appends a record, unless it is a repetition of one whose answer was lost; its offset.
     pub fn append(&self, topic: &str, partition: Partition, record: Record) -> Option<i64> {
+        if record.dead.is_some() && topic != "dead" {
+            self.trouble.violation(format!("a dead letter was written to {topic}"));
+        }
         let hole = i64::from(self.trouble.between(0, 9) == 0);
         let mut inner = self.lock();
         if inner.uncertain.remove(&(topic.to_owned(), partition, identity(&record))) {
@@ -111,7 +114,7 @@ impl SimLog {
         self.lock().topic(topic, self.partitions).partitions[partition as usize].end
     }
 
-    /// Whether a record is in a topic; if so, whoever asks knows it, so that it counts as confirmed.
+    /// Whether a record is in a topic.
     pub fn recall(&self, topic: &str, record: &Record) -> bool {
         let mut inner = self.lock();
         let parts = &inner.topic(topic, self.partitions).partitions;
