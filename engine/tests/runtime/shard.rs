@@ -7,12 +7,7 @@ use std::time::Duration;
 use telemill_engine::clock::Timestamp;
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::record::{Kind, Reason, Record};
-<<<<<<< HEAD
-use telemill_engine::registry::SessionLimits;
-use telemill_engine::registry::StageFactory;
-=======
 use telemill_engine::registry::{SessionLimits, StageFactory};
->>>>>>> sim
 use telemill_engine::runtime::Ended;
 use telemill_engine::sink::Submitted;
 use telemill_engine::testing::fakes::{
