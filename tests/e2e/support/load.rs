@@ -15,6 +15,8 @@ pub struct Pace {
     pub rate: usize,
     /// The size of a payload, at least.
     pub size: usize,
+    /// Behind so many records comes one that is none.
+    pub unfit_every: Option<usize>,
 }
 
 /// A fleet at work.
@@ -54,6 +56,9 @@ fn publish(site: &Site, pace: Pace, stop: &AtomicBool) -> Truth {
             let payload = truth.payload_of(&device, pace.size);
             publisher.send(&site.mqtt_topic(&device, "data"), payload);
             turn += 1;
+            if pace.unfit_every.is_some_and(|every| turn % every == 0) {
+                publisher.send(&site.mqtt_topic(&device, "data"), truth.unfit(&device));
+            }
         }
         std::thread::park_timeout(TICK);
     }

@@ -13,7 +13,7 @@ mod truth;
 
 use std::time::Duration;
 
-pub use http::{Answer, Events, Http};
+pub use http::Http;
 pub use load::{Load, Pace};
 pub use log::{LogRecord, Reader};
 pub use murmur::partition_of;
