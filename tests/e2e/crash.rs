@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rand::Rng;
 use serde_json::Value;
-use telemill_services::{Mosquitto, wait_until};
+use telemill_services::{Kafka, Mosquitto, Redis, wait_until};
 
 use crate::support::{DEADLINE, Load, Pace, Publisher, Reader, Site, Telemill, by_night, let_pass};
 
@@ -40,6 +40,31 @@ fn killed_again_and_again_nothing_is_lost_doubled_or_reordered() {
         truth
     });
     assert!(truth.count() > 1000, "that was no load");
+}
+
+/// A store that is killed loses what it had not written out (a second, with Debian's settings); the log still has it.
+#[test]
+fn a_store_and_a_log_that_are_killed_under_load_come_back_whole() {
+    let (kafka, redis) = (Kafka::start(), Redis::start());
+    let site = Site::with("killed", None, Some(&kafka), Some(&redis));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let telemill = Telemill::run(&site);
+        let load = Load::start(scope, &stop, &site, Pace { devices: 100, rate: 800, size: 100, unfit_every: Some(50) });
+        for _ in 0..by_night(1, 5) {
+            for server in [&*redis, &*kafka] {
+                let_pass(Duration::from_millis(rand::rng().random_range(1000..2500)));
+                server.kill9();
+                server.restart();
+            }
+        }
+        let truth = load.stop();
+        let log = truth.is_in_the_log(&site, 3, DEADLINE);
+        truth.is_in_the_store(&site, &log, DEADLINE);
+        truth.unfit_is_dead(&site, DEADLINE);
+        telemill.ledgers_balance();
+        telemill.drain();
+    });
 }
 
 /// Of every alert, each transition is in the log once, in order, and follows from the one before it.
