@@ -47,8 +47,10 @@ pub(super) enum FlightState {
 }
 
 impl Flight {
-    pub(super) fn is_delivered(&self) -> bool {
-        matches!(self.state, FlightState::Answered(Submitted::Delivered))
+    /// Whether the sink has said what of it was applied: all, or all but the records that it names.
+    pub(super) fn is_applied(&self) -> bool {
+        let FlightState::Answered(answer) = &self.state else { return false };
+        matches!(answer, Submitted::Delivered | Submitted::Rejected { others_applied: true, .. })
     }
 
     /// Whether its end is known, or that of one try.

@@ -146,7 +146,7 @@ impl SinkCell {
                 let detail = panic_message(panic.as_ref());
                 flight.state = FlightState::Answered(Submitted::RejectedSomewhere { reason: Reason::PANIC, detail });
                 self.land().await;
-                for behind in self.flights.iter_mut().skip(1).filter(|f| !f.is_delivered()) {
+                for behind in self.flights.iter_mut().skip(1).filter(|f| !f.is_applied()) {
                     behind.state = FlightState::Waiting;
                 }
                 *sink = self.common.build(&*self.factory).await?;
@@ -230,9 +230,10 @@ impl SinkCell {
         self.mailbox.try_receive().map(|d| (d.batch, vec![Arc::new(d.room)]))
     }
 
-    /// Everything that is not known to be delivered is to be submitted again.
+    /// Everything of which nothing is known to be applied is to be submitted again. An answer that says what was
+    /// applied stays until its batch is the oldest and is settled.
     fn submit_again(&mut self) {
-        for flight in self.flights.iter_mut().filter(|f| !f.is_delivered()) {
+        for flight in self.flights.iter_mut().filter(|f| !f.is_applied()) {
             flight.state = FlightState::Waiting;
         }
     }
@@ -364,10 +365,11 @@ impl SinkCell {
         if let Some((reason, detail)) = retry {
             self.common.wait(backoff, reason, &detail, None).await;
         }
+        self.flights[0].state = match nothing_left {
+            true => FlightState::Answered(Submitted::Delivered),
+            false => FlightState::Waiting,
+        };
         self.submit_again();
-        if nothing_left {
-            self.flights[0].state = FlightState::Answered(Submitted::Delivered);
-        }
         Ok(())
     }
 

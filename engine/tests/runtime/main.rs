@@ -1,4 +1,6 @@
 //! The running engine, on fakes and in virtual time.
+#![allow(clippy::unwrap_used, reason = "a test may fail by it")]
+#![allow(clippy::disallowed_macros, reason = "a failed seed is printed")]
 
 mod backpressure;
 mod common;

@@ -7,8 +7,8 @@ use std::time::Duration;
 use telemill_engine::clock::Timestamp;
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::record::{Kind, Reason, Record};
-use telemill_engine::registry::StageFactory;
-use telemill_engine::runtime::{Ended, SessionLimits};
+use telemill_engine::registry::{SessionLimits, StageFactory};
+use telemill_engine::runtime::Ended;
 use telemill_engine::sink::Submitted;
 use telemill_engine::testing::fakes::{
     Collected, SimKeyed, SimSource, SinkStep, Transition, TransitionKind, collector,

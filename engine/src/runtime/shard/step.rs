@@ -62,7 +62,7 @@ pub(super) struct Tally {
 }
 
 fn waiting(stage: usize, record: Option<&Record>) -> Waiting {
-    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, Box::new(record.clone())))
+    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record.clone()))
 }
 
 /// When an input happens. One that has to wait keeps it: what a step makes must not depend on how long it waited.
@@ -202,7 +202,7 @@ impl Sessions {
                     (stage, None)
                 }
             };
-            match self.step(stage, slot, record.as_deref(), at, counted) {
+            match self.step(stage, slot, record.as_ref(), at, counted) {
                 Ok(()) => {
                     let inbox = self.inbox(slot);
                     if !inbox.waiting {
@@ -210,7 +210,7 @@ impl Sessions {
                         inbox.backoff.reset();
                     }
                 }
-                Err(failure) => self.park(slot, stage, record.as_deref(), at, failure),
+                Err(failure) => self.park(slot, stage, record.as_ref(), at, failure),
             }
             if self.inbox(slot).waiting {
                 return;

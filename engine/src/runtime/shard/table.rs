@@ -55,7 +55,7 @@ impl Inbox {
 #[derive(Clone, Debug)]
 pub(super) enum Waiting {
     /// A record for a stage.
-    Record(usize, Box<Record>),
+    Record(usize, Record),
     /// A stage's timer.
     Timer(usize),
     /// Time has moved: whatever timers of the stages from this one on are due by then.
