@@ -53,6 +53,10 @@ impl Inbox {
 
 /// What waits in an inbox.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all that waits are records; boxing them would cost each an allocation"
+)]
 pub(super) enum Waiting {
     /// A record for a stage.
     Record(usize, Record),
