@@ -19,10 +19,10 @@ pub struct Pace {
     pub unfit_every: Option<usize>,
 }
 
-/// A fleet at work.
+/// A fleet at work. It stops with its value, so that a test that fails comes to its end.
 pub struct Load<'scope> {
     stop: &'scope AtomicBool,
-    thread: ScopedJoinHandle<'scope, Truth>,
+    thread: Option<ScopedJoinHandle<'scope, Truth>>,
 }
 
 impl<'scope> Load<'scope> {
@@ -34,13 +34,19 @@ impl<'scope> Load<'scope> {
         pace: Pace,
     ) -> Load<'scope> {
         let thread = scope.spawn(move || publish(site, pace, stop));
-        Load { stop, thread }
+        Load { stop, thread: Some(thread) }
     }
 
     /// Stops, and waits until the broker has everything. What was published.
-    pub fn stop(self) -> Truth {
+    pub fn stop(mut self) -> Truth {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the fleet can publish")
+        self.thread.take().and_then(|thread| thread.join().ok()).expect("the fleet can publish")
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 
