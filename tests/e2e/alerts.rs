@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -103,21 +104,22 @@ fn a_device_that_falls_silent_is_told_of_on_the_command_line() {
         .stderr(Stdio::null())
         .spawn()
         .expect("it is built");
-    let mut lines = BufReader::new(tail.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let lines = BufReader::new(tail.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+    let (heard, said) = sync_channel(1000);
+    std::thread::spawn(move || lines.for_each(|line| drop(heard.send(line))));
     let device = site.device(1);
     let topic = site.mqtt_topic(&device, "data");
     let mut publisher = Publisher::connect(&site.mqtt);
-    // The tail hears what comes after it has subscribed, and only says so by printing: a silent device a round.
-    let mut silent = None;
-    for round in 0..20 {
-        if silent.is_some() {
-            break;
-        }
-        publisher.send(&site.mqtt_topic(&site.device(10 + round), "data"), "{}");
-        publisher.send(&topic, r#"{"temperature":20}"#);
-        silent = lines.find(|line| line.starts_with("firing") && line.contains("DeviceSilent"));
-    }
-    assert!(silent.is_some_and(|line| line.contains(site.prefix())));
+    publisher.send(&topic, r#"{"temperature":20}"#);
+    // It tells what happens once it has subscribed, and nobody says when that is: so a device a second falls silent.
+    let mut others = 10..;
+    let silent = wait_until(DEADLINE, "a silent device on the command line", || {
+        let other = site.device(others.next().expect("it has no end"));
+        publisher.send(&site.mqtt_topic(&other, "data"), "{}");
+        let line = said.recv_timeout(Duration::from_secs(1)).ok();
+        line.filter(|line: &String| line.starts_with("firing") && line.contains("DeviceSilent"))
+    });
+    assert!(silent.contains(site.prefix()), "{silent}");
     wait_until(DEADLINE, "the silent device on the board", || {
         active(&telemill, &device).contains(&("DeviceSilent".into(), "firing".into())).then_some(())
     });

@@ -13,7 +13,7 @@ fn is_listed(telemill: &Telemill, device: &str) -> bool {
 #[test]
 fn a_hello_makes_online_silence_makes_offline_and_commands_follow() {
     let mut site = Site::new("presence");
-    site.edit("offline_after: 60s", "offline_after: 3s");
+    site.edit("offline_after: 60s", "offline_after: 5s");
     let telemill = Telemill::run(&site);
     let device = site.device(1);
     let command = |device: &str, body: &str| telemill.http.post(&format!("/devices/{device}/command"), body);

@@ -8,7 +8,7 @@ use telemill_services::Redis;
 
 use crate::support::{DEADLINE, Load, Pace, Reader, Site, Telemill, let_pass};
 
-const PACE: Pace = Pace { devices: 100, rate: 1000, size: 100 };
+const PACE: Pace = Pace { devices: 100, rate: 1000, size: 100, unfit_every: None };
 
 #[test]
 fn a_drain_under_load_ends_well_and_the_next_start_goes_on() {

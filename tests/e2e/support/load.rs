@@ -15,12 +15,14 @@ pub struct Pace {
     pub rate: usize,
     /// The size of a payload, at least.
     pub size: usize,
+    /// Behind so many records comes one that is none.
+    pub unfit_every: Option<usize>,
 }
 
-/// A fleet at work.
+/// A fleet at work. It stops with its value, so that a test that fails comes to its end.
 pub struct Load<'scope> {
     stop: &'scope AtomicBool,
-    thread: ScopedJoinHandle<'scope, Truth>,
+    thread: Option<ScopedJoinHandle<'scope, Truth>>,
 }
 
 impl<'scope> Load<'scope> {
@@ -32,13 +34,19 @@ impl<'scope> Load<'scope> {
         pace: Pace,
     ) -> Load<'scope> {
         let thread = scope.spawn(move || publish(site, pace, stop));
-        Load { stop, thread }
+        Load { stop, thread: Some(thread) }
     }
 
     /// Stops, and waits until the broker has everything. What was published.
-    pub fn stop(self) -> Truth {
+    pub fn stop(mut self) -> Truth {
         self.stop.store(true, Ordering::Release);
-        self.thread.join().expect("the fleet can publish")
+        self.thread.take().and_then(|thread| thread.join().ok()).expect("the fleet can publish")
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
     }
 }
 
@@ -54,6 +62,9 @@ fn publish(site: &Site, pace: Pace, stop: &AtomicBool) -> Truth {
             let payload = truth.payload_of(&device, pace.size);
             publisher.send(&site.mqtt_topic(&device, "data"), payload);
             turn += 1;
+            if pace.unfit_every.is_some_and(|every| turn % every == 0) {
+                publisher.send(&site.mqtt_topic(&device, "data"), truth.unfit(&device));
+            }
         }
         std::thread::park_timeout(TICK);
     }

@@ -33,6 +33,7 @@ impl Telemill {
             .env("KAFKA_BROKERS", &site.kafka)
             .env("REDIS_URL", &site.redis)
             .env_remove("TELEMILL_LISTEN")
+            .env_remove("RUST_LOG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

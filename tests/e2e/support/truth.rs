@@ -10,6 +10,7 @@ use super::{LogRecord, Reader, Site, Store, partition_of};
 /// Everything that was published to `data`, by device, in order.
 pub struct Truth {
     published: BTreeMap<String, Vec<String>>,
+    unfit: BTreeMap<String, Vec<String>>,
     began: u64,
     next: usize,
 }
@@ -20,11 +21,11 @@ fn now() -> u64 {
 
 impl Truth {
     pub fn new() -> Truth {
-        Truth { published: BTreeMap::new(), began: now(), next: 0 }
+        Truth { published: BTreeMap::new(), unfit: BTreeMap::new(), began: now(), next: 0 }
     }
 
     /// The next payload of a device, noted as published: no two are equal, and their form is not what a serializer
-    /// would write, so that a changed byte shows.
+    /// would write, so that a changed byte shows. Now and then all devices are hot for a while.
     pub fn payload(&mut self, device: &str) -> String {
         self.payload_of(device, 0)
     }
@@ -34,7 +35,10 @@ impl Truth {
         self.next += 1;
         let (n, filler) = (self.next, "x".repeat(size));
         let text = format!(r#""\u00e9 ü\t{filler}""#);
-        let payload = format!(r#"{{ "temperature":{}.50,"n" : {n}, "Text":{text} , "list":[1.0,2e0,-0] }}"#, n % 40);
+        let payload = format!(
+            r#"{{ "temperature":{}.50,"n" : {n}, "Text":{text} , "list":[1.0,2e0,-0] }}"#,
+            if n / 2000 % 2 == 1 { 85 } else { n % 40 }
+        );
         self.note(device, &payload)
     }
 
@@ -42,6 +46,14 @@ impl Truth {
     pub fn note(&mut self, device: &str, payload: &str) -> String {
         self.published.entry(device.to_owned()).or_default().push(payload.to_owned());
         payload.to_owned()
+    }
+
+    /// Something of a device that is no record, noted as published.
+    pub fn unfit(&mut self, device: &str) -> String {
+        self.next += 1;
+        let text = format!("{{ \"n\": {}", self.next);
+        self.unfit.entry(device.to_owned()).or_default().push(text.clone());
+        text
     }
 
     /// How many were published.
@@ -69,6 +81,19 @@ impl Truth {
         }
         assert_eq!(by_device.len(), self.published.len(), "there are records of devices that published nothing");
         by_device
+    }
+
+    /// Waits until the dead letters are as many as what was unfit, then asserts that they are exactly that, in order.
+    pub fn unfit_is_dead(&self, site: &Site, deadline: Duration) {
+        let (reader, topic) = (Reader::new(&site.kafka), site.topic("data-dlq"));
+        let count: usize = self.unfit.values().map(Vec::len).sum();
+        wait_until(deadline, "the dead letters", || (reader.count(&topic) >= count as i64).then_some(()));
+        let mut dead: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for letter in reader.all(&topic) {
+            let text = letter.text().to_owned();
+            dead.entry(letter.key.expect("the device is known")).or_default().push(text);
+        }
+        assert_eq!(dead, self.unfit);
     }
 
     /// The message of a record as the contract has it, from the record's own headers.
