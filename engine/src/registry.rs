@@ -61,13 +61,11 @@ pub struct SessionLimits {
     pub passivate_after: Duration,
     /// The most sessions to keep in memory.
     pub max_sessions: usize,
-    /// A device that was not heard of for this long is forgotten for good. None: never.
-    pub forget_after: Option<Duration>,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000, forget_after: None }
+        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000 }
     }
 }
 

@@ -420,8 +420,16 @@ impl SinkCell {
         let (gone, kept) = std::mem::take(&mut self.flights).into_iter().partition(|f| f.batch.partition == partition);
         self.flights = kept;
         let gone: VecDeque<Flight> = gone;
-        gone.iter().for_each(|flight| metrics.returned(why, self.live(&flight.batch)));
-        drop(gone);
+        for flight in gone {
+            let live = self.live(&flight.batch);
+            match flight.is_delivered() {
+                true => {
+                    metrics.forwarded(live);
+                    flight.guards.delivered();
+                }
+                false => metrics.returned(why, live),
+            }
+        }
         if self.rest.as_ref().is_some_and(|(batch, _)| batch.partition == partition) {
             self.rest = None;
         }

@@ -240,8 +240,7 @@ pub fn plan(world: &Arc<World>, tables: &Tables) -> Plan {
         .with(|stage| {
             stage.outlets = vec!["", "alerts"];
             stage.description.journal = Some(Outlet(1));
-            let forget_after = None;
-            stage.description.sessions = Some(SessionLimits { passivate_after, max_sessions, forget_after });
+            stage.description.sessions = Some(SessionLimits { passivate_after, max_sessions });
         })
         .stage("history", &["keyed"], table(world, &tables.history, "history", window))
         .stage("alerts", &["keyed.alerts"], router(world, "alerts", window))
