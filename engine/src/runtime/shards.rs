@@ -1,6 +1,6 @@
 //! The shards of one source: opened and closed as its partitions come and go.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::Addr;
@@ -24,7 +24,7 @@ pub(super) struct Shards {
     directory: Directory,
     supervisor: Addr<Supervisor>,
     capacity: Capacity,
-    running: Mutex<HashMap<Partition, Running>>,
+    running: Mutex<BTreeMap<Partition, Running>>,
 }
 
 /// A shard that was opened.
