@@ -1,6 +1,6 @@
 //! The shards of one source: opened and closed as its partitions come and go.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Addr;
@@ -24,7 +24,7 @@ pub(super) struct Shards {
     directory: Directory,
     supervisor: Addr<Supervisor>,
     capacity: Capacity,
-    running: Mutex<HashMap<Partition, Running>>,
+    running: Mutex<BTreeMap<Partition, Running>>,
 }
 
 /// A shard that was opened. It stays known until its end was seen: whoever waits for that may give up waiting.
@@ -47,7 +47,7 @@ impl Shards {
         Shards { group, switch, directory, supervisor, capacity, running: Mutex::default() }
     }
 
-    fn running(&self) -> MutexGuard<'_, HashMap<Partition, Running>> {
+    fn running(&self) -> MutexGuard<'_, BTreeMap<Partition, Running>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
