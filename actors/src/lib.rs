@@ -25,7 +25,6 @@ pub fn register_all(registry: &mut Registry) {
     registry.source::<kafka_source::KafkaSource>();
     registry.keyed::<device_session::DeviceSession>();
     registry.keyed::<alert_evaluator::AlertEvaluator>();
-    registry.keyed::<alert_evaluator::AlertEvaluator>();
     registry.sink::<redis_writer::RedisWriter>();
     registry.sink::<kafka_router::KafkaRouter>();
     registry.dead_letters::<kafka_dead_letters::KafkaDeadLetters>();

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,6 +174,4 @@ pub struct BuildContext {
     /// The sinks downstream of a source, dead letters included: their [`crate::ports::Recall`] tells what they
     /// already have.
     pub downstream: Arc<[Arc<str>]>,
-    /// A directory of this topology's own.
-    pub data_dir: Arc<PathBuf>,
 }

@@ -145,10 +145,4 @@ pub trait Keyed: Send + 'static {
     /// Whether the session may leave memory now: it has nothing to wait for. It stays in the checkpoint, and comes back
     /// with the device's next record.
     fn may_passivate(&self, session: &Self::Session, now: Now<'_>) -> bool;
-
-    /// The outlet whose records are this stage's journal, if it has one: they are read back after a restart and given
-    /// to `step` as [`Input::Journal`].
-    fn journal(&self) -> Option<Outlet> {
-        None
-    }
 }

@@ -37,13 +37,6 @@ pub struct Position {
     pub output: u32,
 }
 
-impl Position {
-    /// Whether this position comes after `(offset, output)` in its partition.
-    pub fn is_after(&self, other: &Position) -> bool {
-        (self.offset, self.output) > (other.offset, other.output)
-    }
-}
-
 /// How far something has come in a partition of a topic: the last offset it has done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicOffset {

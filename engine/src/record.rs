@@ -147,8 +147,6 @@ impl Reason {
     pub const BAD_ENVELOPE: Reason = Reason("bad_envelope");
     /// The store holds something else under the record's key.
     pub const WRONG_TYPE: Reason = Reason("wrong_type");
-    /// It is a repetition of what was already delivered.
-    pub const DUPLICATE: Reason = Reason("duplicate");
     /// The stage stopped before it was done.
     pub const STOPPED: Reason = Reason("stopped");
 }

@@ -45,7 +45,8 @@ pub struct Description {
     pub marks: MarksRole,
     /// Sinks that belong to it, fed by one of its outlets.
     pub companions: Vec<Companion>,
-    /// The outlet that is its journal, if it has one.
+    /// The outlet whose records are its journal, if it has one: after a restart they are read back from the sink that
+    /// takes them and given to `step` as [`crate::keyed::Input::Journal`].
     pub journal: Option<Outlet>,
     /// What moves the time of the shards behind it, for a source that does not follow marks.
     pub time: Option<TimeMode>,
@@ -60,13 +61,11 @@ pub struct SessionLimits {
     pub passivate_after: Duration,
     /// The most sessions to keep in memory.
     pub max_sessions: usize,
-    /// A device that was not heard of for this long is forgotten for good. None: never.
-    pub forget_after: Option<Duration>,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000, forget_after: None }
+        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000 }
     }
 }
 

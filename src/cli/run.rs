@@ -29,9 +29,6 @@ pub struct Run {
     /// Where the HTTP API listens. Only loopback addresses: it has no authentication yet.
     #[arg(long, env = "TELEMILL_LISTEN", default_value = "127.0.0.1:7400")]
     listen: SocketAddr,
-    /// Where stages keep files of their own.
-    #[arg(long, env = "TELEMILL_DATA_DIR", default_value = "data")]
-    data_dir: PathBuf,
 }
 
 impl Run {
@@ -61,12 +58,8 @@ impl Run {
         let mut deployments = Vec::new();
         for plan in plans {
             let name = plan.name.clone();
-            let environment = Environment {
-                clock: clock.clone(),
-                placement: Placement::one_per_core(),
-                owner: owner(),
-                data_dir: self.data_dir.join(&*name),
-            };
+            let environment =
+                Environment { clock: clock.clone(), placement: Placement::one_per_core(), owner: owner() };
             let begun = tokio::select! {
                 begun = begin(plan, environment) => begun,
                 () = stop.wait() => break,

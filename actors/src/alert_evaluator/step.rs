@@ -66,10 +66,6 @@ impl Keyed for AlertEvaluator {
         let mut alerts = session.alerts.as_slice().iter();
         self.due(session).is_none() && alerts.all(|alert| rests(alert) || self.rules.by_key(alert.rule).is_none())
     }
-
-    fn journal(&self) -> Option<Outlet> {
-        Some(Outlet::MAIN)
-    }
 }
 
 impl AlertEvaluator {

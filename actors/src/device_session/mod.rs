@@ -63,9 +63,6 @@ pub struct DeviceSessionSpec {
     /// The most devices to keep in memory.
     #[serde(default = "defaults::max_sessions")]
     pub max_sessions: usize,
-    /// A device that was not heard of for this long is forgotten, with everything known of it. Not given: never.
-    #[serde(default)]
-    pub forget_after: Option<HumanDuration>,
     /// The largest payload that is kept as the device's last one; 0 keeps none.
     #[serde(default = "defaults::last_payload")]
     pub last_payload: ByteSize,
@@ -113,7 +110,6 @@ impl Component for DeviceSession {
         let before = cx.problems.len();
         let offline_after = Duration::from(spec.offline_after);
         let passivate_after = Duration::from(spec.passivate_after);
-        let forget_after = spec.forget_after.map(Duration::from);
         if offline_after.is_zero() {
             cx.problem("offline_after", CODE, "a device would be offline at once", "such as `60s`");
         }
@@ -123,15 +119,11 @@ impl Component for DeviceSession {
         if spec.max_sessions == 0 {
             cx.problem("max_sessions", CODE, "there would be room for no device", "such as `1000000`");
         }
-        if forget_after.is_some_and(|forget| forget < passivate_after.max(offline_after)) {
-            let message = "a device would be forgotten before it is offline and out of memory";
-            cx.problem("forget_after", CODE, message, "take more than `offline_after` and `passivate_after`");
-        }
         let commands = spec.commands.and_then(|commands| commands.check_at("commands", cx));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
-            limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions, forget_after },
+            limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions },
             commands,
         })
     }

@@ -390,7 +390,6 @@ fn spec() -> DeviceSessionSpec {
         offline_after: defaults::offline_after(),
         passivate_after: defaults::passivate_after(),
         max_sessions: defaults::max_sessions(),
-        forget_after: None,
         last_payload: defaults::last_payload(),
         commands: None,
     }
@@ -430,7 +429,6 @@ fn the_defaults_are_good_and_described() {
     assert_eq!(problems, []);
     let limits = DeviceSession::describe(&stage.unwrap()).sessions.unwrap();
     assert_eq!((limits.passivate_after, limits.max_sessions), (Duration::from_secs(900), 1_000_000));
-    assert_eq!(limits.forget_after, None);
 }
 
 #[test]
@@ -457,7 +455,5 @@ fn every_bad_value_is_reported_where_it_stands() {
         DeviceSessionSpec { passivate_after: zero(), max_sessions: 0, ..spec() },
         &["passivate_after", "max_sessions"],
     );
-    let minute = Duration::from_secs(60).into();
-    check(DeviceSessionSpec { forget_after: Some(minute), ..spec() }, &["forget_after"]);
     check(DeviceSessionSpec { commands: commands("elsewhere"), ..spec() }, &["commands.connection"]);
 }

@@ -36,7 +36,7 @@ const LARGEST: u64 = 2 << 20;
 pub struct KafkaDeadLettersSpec {
     /// The `kafka` connection to write to.
     pub connection: String,
-    /// The topic. Its `max_message_bytes` must exceed the largest packet; 2 MiB where it is not declared.
+    /// The topic. Its `max_message_size` must exceed the largest packet; 2 MiB where it is not declared.
     pub topic: String,
     /// How batches are compressed; `none` when absent.
     #[serde(default)]

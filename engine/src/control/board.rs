@@ -1,6 +1,6 @@
 //! The alerts that are pending or firing now, followed from the alert log.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,15 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The last transition of every alert that is not resolved.
 #[derive(Clone, Default)]
-pub struct AlertBoard(Arc<Mutex<HashMap<String, Value>>>);
+pub struct AlertBoard(Arc<Mutex<Board>>);
+
+#[derive(Default)]
+struct Board {
+    /// By fingerprint.
+    alerts: HashMap<String, Value>,
+    /// Every name and state that was ever counted: their gauges go back to 0 rather than stay as they were.
+    counted: BTreeSet<(String, String)>,
+}
 
 #[derive(Deserialize)]
 struct Transition<'a> {
@@ -35,19 +43,21 @@ impl AlertBoard {
 
     /// The alerts, the oldest first.
     pub fn list(&self) -> Vec<Value> {
-        let mut alerts: Vec<Value> = self.lock().values().cloned().collect();
+        let mut alerts: Vec<Value> = self.lock().alerts.values().cloned().collect();
         let at = |alert: &Value| alert.get("active_at").and_then(Value::as_u64).unwrap_or_default();
         alerts.sort_by_key(at);
         alerts
     }
 
-    /// How many there are of each name and state.
+    /// How many there are of each name and state; 0 for those that there were before.
     pub fn counts(&self) -> BTreeMap<(String, String), usize> {
-        let mut counts = BTreeMap::new();
-        for alert in self.lock().values() {
+        let mut board = self.lock();
+        let mut counts: BTreeMap<_, usize> = board.counted.iter().map(|counted| (counted.clone(), 0)).collect();
+        for alert in board.alerts.values() {
             let text = |key: &str| alert.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
             *counts.entry((text("alertname"), text("state"))).or_default() += 1;
         }
+        board.counted.extend(counts.keys().cloned());
         counts
     }
 
@@ -57,7 +67,7 @@ impl AlertBoard {
         else {
             return;
         };
-        let mut alerts = self.lock();
+        let alerts = &mut self.lock().alerts;
         let known = alerts.get(transition.fingerprint).and_then(|a: &Value| a.get("sequence")).and_then(Value::as_u64);
         if known.is_some_and(|known| known >= transition.sequence) {
             return;
@@ -68,7 +78,7 @@ impl AlertBoard {
         };
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Value>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,5 +126,6 @@ mod tests {
         assert_eq!(board.counts().into_iter().collect::<Vec<_>>(), [(("Hot".into(), "firing".into()), 1)]);
         apply(3, "resolved");
         assert!(board.list().is_empty());
+        assert_eq!(board.counts().into_values().collect::<Vec<_>>(), [0], "the gauge goes back");
     }
 }

@@ -105,9 +105,10 @@ pub(super) async fn command(
     state: web::Data<ControlState>,
     device: web::Path<String>,
     query: web::Query<CommandQuery>,
-    body: web::Bytes,
+    body: Result<web::Bytes, actix_web::Error>,
 ) -> Result<HttpResponse, ApiError> {
     let device = parse(&device)?;
+    let body = body.map_err(|error| ApiError::bad_body(&error))?;
     if let Err(error) = serde_json::from_slice::<Value>(&body) {
         return Err(ApiError::bad_request(format!("the body is not JSON: {error}")));
     }

@@ -92,16 +92,22 @@ fn routes(config: &mut web::ServiceConfig, state: &ControlState) {
         .app_data(web::PayloadConfig::new(MAX_BODY))
         .app_data(web::PathConfig::default().error_handler(|error, _| ApiError::bad_request(error.to_string()).into()))
         .app_data(web::QueryConfig::default().error_handler(|error, _| ApiError::bad_request(error.to_string()).into()))
-        .route("/livez", web::get().to(health::livez))
-        .route("/readyz", web::get().to(health::readyz))
-        .route("/metrics", web::get().to(metrics::page))
-        .route("/devices", web::get().to(devices::list))
-        .route("/devices/{device_id}/command", web::post().to(devices::command))
-        .route("/api/v1/devices", web::get().to(devices::list_long))
-        .route("/api/v1/devices/{device_id}", web::get().to(devices::show))
-        .route("/api/v1/topologies", web::get().to(topologies::list))
-        .route("/api/v1/topologies/{name}/status", web::get().to(topologies::status))
-        .route("/api/v1/alerts", web::get().to(alerts::list))
-        .route("/api/v1/alerts/stream", web::get().to(alerts::stream))
+        .service(only("/livez", web::get().to(health::livez)))
+        .service(only("/readyz", web::get().to(health::readyz)))
+        .service(only("/metrics", web::get().to(metrics::page)))
+        .service(only("/devices", web::get().to(devices::list)))
+        .service(only("/devices/{device_id}/command", web::post().to(devices::command)))
+        .service(only("/api/v1/devices", web::get().to(devices::list_long)))
+        .service(only("/api/v1/devices/{device_id}", web::get().to(devices::show)))
+        .service(only("/api/v1/topologies", web::get().to(topologies::list)))
+        .service(only("/api/v1/topologies/{name}/status", web::get().to(topologies::status)))
+        .service(only("/api/v1/alerts", web::get().to(alerts::list)))
+        .service(only("/api/v1/alerts/stream", web::get().to(alerts::stream)))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::not_found("there is nothing at this path")) }));
+}
+
+/// A path that is served by one method; any other gets a problem document.
+fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
+    let refuse = || async { Err::<&str, _>(ApiError::method_not_allowed()) };
+    web::resource(path).route(route).default_service(web::to(refuse))
 }

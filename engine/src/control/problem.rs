@@ -19,6 +19,18 @@ impl ApiError {
         ApiError { status: StatusCode::BAD_REQUEST, title: "bad request", detail: detail.into() }
     }
 
+    /// 413 or 400: the body could not be read.
+    pub fn bad_body(error: &actix_web::Error) -> Self {
+        let status = error.as_response_error().status_code();
+        ApiError { status, title: "bad body", detail: format!("the body cannot be taken: {error}") }
+    }
+
+    /// 405: not by this method.
+    pub fn method_not_allowed() -> Self {
+        let detail = "this path is not served by this method".to_owned();
+        ApiError { status: StatusCode::METHOD_NOT_ALLOWED, title: "method not allowed", detail }
+    }
+
     /// 404: there is no such thing.
     pub fn not_found(detail: impl Into<String>) -> Self {
         ApiError { status: StatusCode::NOT_FOUND, title: "not found", detail: detail.into() }

@@ -5,7 +5,6 @@
 //! backwards: the sources stop reading, and each stage ends when everything upstream of it has.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +47,6 @@ pub struct Environment {
     pub placement: Placement,
     /// Who we are.
     pub owner: Owner,
-    /// Where stages may keep files of their own.
-    pub data_dir: PathBuf,
 }
 
 /// Why a topology did not start.
@@ -96,7 +93,7 @@ pub async fn deploy(plan: Plan, environment: Environment) -> Result<Deployment, 
 
 /// Begins to start a topology: the deployment can be watched and stopped while its stages wait for what they need.
 pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, DeployError> {
-    let Environment { clock, placement, owner, data_dir } = environment;
+    let Environment { clock, placement, owner } = environment;
     let placement = Arc::new(placement);
     let base = BuildContext {
         topology: plan.name.clone(),
@@ -108,7 +105,6 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         store: Arc::new(crate::checkpoint::NoStore),
         ports: Ports::default(),
         downstream: Arc::new([]),
-        data_dir: Arc::new(data_dir),
     };
     let store = store(&plan, &base).await?;
     let claim = claim(&*store, &plan.name, &owner).await?;

@@ -174,8 +174,7 @@ impl Deployment {
         }
     }
 
-    /// Lets go of everything at once, as a crash would, except that the process lives on. For tests of what a crash
-    /// leaves behind.
+    /// The threads that the topology's actors run on, to be stopped once it has ended.
     pub fn threads(&self) -> Arc<Placement> {
         self.placement.clone()
     }

@@ -66,6 +66,11 @@ impl Directory {
         self.0.sessions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
+    /// Sessions have been read into memory.
+    pub(crate) fn sessions_opened(&self, count: usize) {
+        self.0.sessions.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Sessions have left memory.
     pub(crate) fn sessions_closed(&self, count: usize) {
         self.0.sessions.fetch_sub(count, Ordering::Relaxed);

@@ -47,6 +47,11 @@ pub(super) enum FlightState {
 }
 
 impl Flight {
+    /// Whether all of it is written.
+    pub(super) fn is_delivered(&self) -> bool {
+        matches!(self.state, FlightState::Answered(Submitted::Delivered))
+    }
+
     /// Whether the sink has said what of it was applied: all, or all but the records that it names.
     pub(super) fn is_applied(&self) -> bool {
         let FlightState::Answered(answer) = &self.state else { return false };

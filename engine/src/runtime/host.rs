@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::device_id::DeviceId;
 use crate::keyed::{Effects, Input, Keyed, Now};
-use crate::stage::{Outlet, StageError};
+use crate::stage::StageError;
 
 /// Why a step did not get through. The session is as it was before.
 #[derive(Debug, Clone)]
@@ -44,8 +44,6 @@ pub trait KeyedHost: Send {
     fn restored(&self, slot: u32, out: &mut Effects);
     /// [`Keyed::may_passivate`].
     fn may_passivate(&self, slot: u32, now: Now<'_>) -> bool;
-    /// [`Keyed::journal`].
-    fn journal(&self) -> Option<Outlet>;
 }
 
 /// Hosts a keyed stage.
@@ -129,10 +127,6 @@ impl<K: Keyed> KeyedHost for Table<K> {
 
     fn may_passivate(&self, slot: u32, now: Now<'_>) -> bool {
         self.stage.may_passivate(self.session(slot), now)
-    }
-
-    fn journal(&self) -> Option<Outlet> {
-        self.stage.journal()
     }
 }
 

@@ -4,7 +4,7 @@
 //! per partition and topic, the chain of previous positions, so that a sink behind a filtering stage still sees whether
 //! something is missing.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::time::Instant;
@@ -29,7 +29,7 @@ pub enum Target {
 
 /// The mailboxes of the shards of one source, by partition.
 #[derive(Default)]
-pub struct ShardSwitch(Mutex<HashMap<Partition, MailboxSender>>);
+pub struct ShardSwitch(Mutex<BTreeMap<Partition, MailboxSender>>);
 
 impl ShardSwitch {
     /// Leads a partition to a shard's mailbox.
@@ -51,7 +51,7 @@ impl ShardSwitch {
         self.lock().get(&partition).cloned()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Partition, MailboxSender>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Partition, MailboxSender>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -72,21 +72,21 @@ impl Target {
 pub struct Wires {
     outlets: Vec<WiredOutlet>,
     /// What was received last, by partition and topic.
-    received: HashMap<Partition, Previous>,
+    received: BTreeMap<Partition, Previous>,
     metrics: Arc<StageMetrics>,
 }
 
 struct WiredOutlet {
     name: String,
     targets: Vec<Target>,
-    last: HashMap<Partition, Previous>,
+    last: BTreeMap<Partition, Previous>,
 }
 
 impl Wires {
     /// Wires in the order of the outlets, the main one first.
     pub fn new(outlets: Vec<(String, Vec<Target>)>, metrics: Arc<StageMetrics>) -> Self {
-        let wired = |(name, targets)| WiredOutlet { name, targets, last: HashMap::new() };
-        Wires { outlets: outlets.into_iter().map(wired).collect(), received: HashMap::new(), metrics }
+        let wired = |(name, targets)| WiredOutlet { name, targets, last: BTreeMap::new() };
+        Wires { outlets: outlets.into_iter().map(wired).collect(), received: BTreeMap::new(), metrics }
     }
 
     /// Sends a batch as it is to everything on an outlet, waiting for room. Where nothing is wired the records end here

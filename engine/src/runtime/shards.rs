@@ -1,10 +1,10 @@
 //! The shards of one source: opened and closed as its partitions come and go.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::Addr;
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::{BoxFuture, FutureExt, Shared};
 use tokio::sync::oneshot;
 
 use crate::position::{Cursor, Partition};
@@ -24,13 +24,14 @@ pub(super) struct Shards {
     directory: Directory,
     supervisor: Addr<Supervisor>,
     capacity: Capacity,
-    running: Mutex<HashMap<Partition, Running>>,
+    running: Mutex<BTreeMap<Partition, Running>>,
 }
 
-/// A shard that was opened.
+/// A shard that was opened. It stays known until its end was seen: whoever waits for that may give up waiting.
+#[derive(Clone)]
 struct Running {
     /// Told when its actor has ended for good.
-    ended: oneshot::Receiver<()>,
+    ended: Shared<oneshot::Receiver<()>>,
     /// What it has sent. Its successor reads the journals, and must not miss what is still on its way there.
     sent: Outstanding,
 }
@@ -46,8 +47,8 @@ impl Shards {
         Shards { group, switch, directory, supervisor, capacity, running: Mutex::default() }
     }
 
-    fn take(&self, partition: Partition) -> Option<Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&partition)
+    fn running(&self) -> MutexGuard<'_, BTreeMap<Partition, Running>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -74,7 +75,7 @@ impl ShardControl for Shards {
             let (end, ended) = oneshot::channel();
             let start = StartChild { cell: Box::new(shard), on_failure: OnFailure::Drop, ended: Some(end) };
             self.supervisor.send(start).await.map_err(|_| "the topology's supervisor has ended".to_owned())?;
-            self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, Running { ended, sent });
+            self.running().insert(partition, Running { ended: ended.shared(), sent });
             self.switch.connect(partition, sender);
             Ok(cursor)
         }
@@ -84,10 +85,12 @@ impl ShardControl for Shards {
     fn close(&self, partition: Partition) -> BoxFuture<'_, ()> {
         async move {
             self.switch.disconnect(partition);
-            if let Some(running) = self.take(partition) {
+            let running = self.running().get(&partition).cloned();
+            if let Some(running) = running {
                 // The sender is dropped with the child's entry if it cannot be told any more: ended all the same.
                 let _ = running.ended.await;
                 running.sent.none().await;
+                self.running().remove(&partition);
             }
         }
         .boxed()

@@ -59,6 +59,8 @@ pub struct SinkCell {
     rest: Option<(Batch, Arc<Room>)>,
     /// Partitions that are let go of until they are assigned anew, because the store fell behind.
     discarding: BTreeSet<Partition>,
+    /// Up to when time was counted as busy: flights overlap, and no moment counts twice.
+    busy_until: Instant,
 }
 
 impl SinkCell {
@@ -70,7 +72,8 @@ impl SinkCell {
         requests: mpsc::Receiver<SinkRequest>,
     ) -> Self {
         let (flights, rest, discarding) = Default::default();
-        SinkCell { common, factory, mailbox, requests, flights, rest, discarding }
+        let busy_until = Instant::now();
+        SinkCell { common, factory, mailbox, requests, flights, rest, discarding, busy_until }
     }
 
     async fn run(&mut self) -> ExitReason {
@@ -301,7 +304,8 @@ impl SinkCell {
         metrics.forwarded(self.live(&flight.batch));
         let took = flight.taken_at.elapsed();
         metrics.duration(took);
-        metrics.spent(StageTime::Busy, took);
+        metrics.spent(StageTime::Busy, self.busy_until.max(flight.taken_at).elapsed());
+        self.busy_until = Instant::now();
         if let Some(oldest) = flight.batch.records.first() {
             metrics.end_to_end(self.common.cx.clock.now().since(oldest.received_at));
         }
@@ -416,8 +420,16 @@ impl SinkCell {
         let (gone, kept) = std::mem::take(&mut self.flights).into_iter().partition(|f| f.batch.partition == partition);
         self.flights = kept;
         let gone: VecDeque<Flight> = gone;
-        gone.iter().for_each(|flight| metrics.returned(why, self.live(&flight.batch)));
-        drop(gone);
+        for flight in gone {
+            let live = self.live(&flight.batch);
+            match flight.is_delivered() {
+                true => {
+                    metrics.forwarded(live);
+                    flight.guards.delivered();
+                }
+                false => metrics.returned(why, live),
+            }
+        }
         if self.rest.as_ref().is_some_and(|(batch, _)| batch.partition == partition) {
             self.rest = None;
         }

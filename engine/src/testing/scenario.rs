@@ -51,6 +51,17 @@ pub struct Failure {
 
 /// Runs the scenario of a seed and checks what it leaves.
 pub fn run(seed: u64, notes: bool) -> Result<(), Failure> {
+    let world = play(seed, notes);
+    let violations = world.trouble.violations();
+    if violations.is_empty() { Ok(()) } else { Err(Failure { seed, violations, notes: world.trouble.notes() }) }
+}
+
+/// What happens in the run of a seed, line by line.
+pub fn protocol(seed: u64) -> Vec<String> {
+    play(seed, true).trouble.notes()
+}
+
+fn play(seed: u64, notes: bool) -> Arc<World> {
     quiet_panics();
     let world = World::new(seed, 2);
     if notes {
@@ -76,8 +87,7 @@ pub fn run(seed: u64, notes: bool) -> Result<(), Failure> {
         base = ended_at + Duration::from_millis(world.trouble.between(0, 8000));
     }
     checker::check(&world, &tables);
-    let violations = world.trouble.violations();
-    if violations.is_empty() { Ok(()) } else { Err(Failure { seed, violations, notes: world.trouble.notes() }) }
+    world
 }
 
 fn rates(world: &World) -> Rates {
@@ -240,8 +250,7 @@ pub fn plan(world: &Arc<World>, tables: &Tables) -> Plan {
         .with(|stage| {
             stage.outlets = vec!["", "alerts"];
             stage.description.journal = Some(Outlet(1));
-            let forget_after = None;
-            stage.description.sessions = Some(SessionLimits { passivate_after, max_sessions, forget_after });
+            stage.description.sessions = Some(SessionLimits { passivate_after, max_sessions });
         })
         .stage("history", &["keyed"], table(world, &tables.history, "history", window))
         .stage("alerts", &["keyed.alerts"], router(world, "alerts", window))

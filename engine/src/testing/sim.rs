@@ -5,7 +5,6 @@
 //! what a crash leaves behind: state that was not written outside is gone.
 
 use std::panic;
-use std::path::PathBuf;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -57,7 +56,7 @@ impl Sim {
 
     fn environment(&self) -> Environment {
         let owner = Owner { instance: self.instance, host: "sim".to_owned(), pid: 1 };
-        Environment { clock: self.clock.clone(), placement: Placement::Here, owner, data_dir: PathBuf::new() }
+        Environment { clock: self.clock.clone(), placement: Placement::Here, owner }
     }
 
     /// Waits until `wanted` holds, looking every 10 ms of virtual time.

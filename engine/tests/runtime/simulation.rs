@@ -48,3 +48,12 @@ fn simulation_seeds() {
     let seeds: Vec<_> = failures.iter().map(|f| f.seed).collect();
     assert!(failures.is_empty(), "{} seeds failed: {seeds:?}", failures.len());
 }
+
+#[test]
+fn a_seed_replays_exactly() {
+    for seed in 0..30 {
+        let (first, again) = (scenario::protocol(seed), scenario::protocol(seed));
+        let differs = first.iter().zip(&again).find(|(a, b)| a != b);
+        assert!(first.len() > 20 && first.len() == again.len() && differs.is_none(), "seed {seed}: {differs:?}");
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use telemill_engine::batch::Batch;
-use telemill_engine::runtime::{RestartPolicy, TopologyState};
+use telemill_engine::runtime::{Capacity, RestartPolicy, TopologyState};
 use telemill_engine::testing::fakes::{Collected, FakeSource, SinkStep, collector};
 use telemill_engine::testing::{BASE, Sim, number_of};
 use telemill_engine::topology::Plan;
@@ -110,7 +110,10 @@ fn too_many_restarts_fail_the_topology_and_it_comes_to_its_end() {
         .stage("source", &[], gives(&source))
         .stage("p", &["source"], passes(|_| Ok(())))
         .stage("sink", &["p"], decides(&written, 1, |_| SinkStep::Panic))
-        .with(|stage| stage.limits.max_attempts = 100)
+        .with(|stage| {
+            stage.limits.max_attempts = 100;
+            stage.capacity = Capacity { records: 4, bytes: usize::MAX };
+        })
         .plan(|plan| plan.restart = RestartPolicy { max_restarts: 3, ..RestartPolicy::default() })
         .build();
     Sim::run(BASE, async |sim| {

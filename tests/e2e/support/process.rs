@@ -28,8 +28,7 @@ impl Telemill {
         command
             .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
             .arg(site.file())
-            .args(["--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(site.data_dir())
+            .args(["--listen", "127.0.0.1:0"])
             .env("MQTT_URL", &site.mqtt)
             .env("KAFKA_BROKERS", &site.kafka)
             .env("REDIS_URL", &site.redis)

@@ -80,11 +80,6 @@ impl Site {
         format!("{}-{last}", self.prefix())
     }
 
-    /// Where the process keeps files of its own.
-    pub fn data_dir(&self) -> PathBuf {
-        self.dir.join("data")
-    }
-
     /// Writes the topology file; its path.
     pub fn file(&self) -> PathBuf {
         let path = self.dir.join("topology.yaml");

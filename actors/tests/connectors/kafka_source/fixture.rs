@@ -239,7 +239,6 @@ impl Fixture {
             store: Arc::new(NoStore),
             ports,
             downstream: Arc::new([]),
-            data_dir: Arc::default(),
         };
         let (reader, acker) = KafkaSource::build(&checked, &cx).await?.split();
         Ok(Driven { reader, acker })

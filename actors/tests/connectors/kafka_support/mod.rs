@@ -104,7 +104,6 @@ impl Site {
             store: Arc::new(store::NoStore),
             ports: self.ports.clone(),
             downstream: Arc::new([]),
-            data_dir: Arc::default(),
         }
     }
 

@@ -118,7 +118,6 @@ impl Site {
             store: self.store.clone(),
             ports,
             downstream: [Arc::from("router"), Arc::from(DEAD_LETTERS)].into(),
-            data_dir: Arc::new(std::env::temp_dir()),
         }
     }
 

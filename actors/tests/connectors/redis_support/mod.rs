@@ -57,7 +57,6 @@ pub(crate) fn context(url: &str, topology: &str, epoch: u64) -> BuildContext {
         store: RedisState::new(connection(url, DEADLINE)).into_store(),
         ports: Default::default(),
         downstream: Arc::new([]),
-        data_dir: Arc::default(),
     }
 }
 

@@ -105,6 +105,8 @@ impl ShardCell {
             layout,
             group,
         };
+        // Only now: a shard that could not be opened is not dropped, so nobody would count its sessions out.
+        directory.sessions_opened(shard.sessions.table.len());
         if is_rewritten {
             shard.rewrite(&stored).await?;
         }
@@ -222,7 +224,6 @@ async fn load_live(
             // A page may repeat what an earlier one had.
             if sessions.table.find(&device).is_none() {
                 sessions.restore(device, &bytes, layout, meta.log_time).map_err(OpenError::Broken)?;
-                sessions.directory.session_opened();
             }
         }
         match found.next {

@@ -307,7 +307,10 @@ impl Sessions {
                     self.given_up.push(dead(record, name, reason, &detail, attempts));
                 }
                 None => {
-                    tracing::error!(code = "timer_given_up", %topology, stage = %name, %reason, detail, "a session's timer failed as often as it may and was given up");
+                    tracing::error!(code = "timer_given_up", %topology, stage = %name, %reason, detail, "a session's timer failed as often as it may; it is tried again later");
+                    // The session still counts on being called: without this its timers would be dead.
+                    self.table.set_wanted(slot, stage, at.log + common.limits.backoff.max);
+                    self.arm(slot);
                 }
             }
             // What waits behind goes on at once.

@@ -143,8 +143,4 @@ impl Keyed for SimKeyed {
     fn may_passivate(&self, s: &Session, _: Now<'_>) -> bool {
         !s.online && s.journalled <= s.sequence
     }
-
-    fn journal(&self) -> Option<Outlet> {
-        Some(ALERTS)
-    }
 }
