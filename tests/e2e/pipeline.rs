@@ -8,6 +8,26 @@ use crate::support::{DEADLINE, Reader, Site, Store, Telemill, Truth, Updates, by
 
 const DEVICES: usize = 1000;
 const HISTORY: Duration = Duration::from_secs(5 * 3600);
+/// What the dashboards are built on; those of dead letters, retries and the like appear with their first event.
+const METRICS: &[&str] = &[
+    "records_received_total",
+    "records_forwarded_total",
+    "records_absorbed_total",
+    "records_in_flight",
+    "records_produced_total",
+    "stage_time_seconds_total",
+    "mailbox_records",
+    "mailbox_capacity_records",
+    "batch_records_bucket",
+    "stage_duration_seconds_bucket",
+    "end_to_end_seconds_bucket",
+    "sessions_active",
+    "devices_online",
+    "alerts",
+    "kafka_lag_records",
+    "deploy_last_successful",
+    "build_info",
+];
 
 #[test]
 fn every_record_arrives_once_everywhere_as_the_contract_says() {
@@ -55,5 +75,10 @@ fn every_record_arrives_once_everywhere_as_the_contract_says() {
         assert_eq!(ledger["dead_lettered"], serde_json::json!({}), "{stage}");
     }
     assert_eq!(reader.count(&site.topic("data-dlq")), 0);
+    let metrics = telemill.http.get("/metrics").body;
+    for name in METRICS {
+        assert!(metrics.lines().any(|line| line.starts_with(&format!("telemill_{name}"))), "no {name} in\n{metrics}");
+    }
+    assert!(!metrics.contains(&site.device(7)), "a metric has a device in it");
     telemill.drain();
 }

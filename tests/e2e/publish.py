@@ -13,6 +13,8 @@ import threading
 import paho.mqtt.client as mqtt
 
 DEADLINE = 120
+# Packet ids are 16 bits wide; paho refuses a message whose id is still in use.
+OUTSTANDING = 20_000
 
 
 def main():
@@ -23,13 +25,21 @@ def main():
     acknowledged = threading.Semaphore(0)
     connected = threading.Event()
     client.on_connect = lambda *_: connected.set()
-    client.on_publish = lambda *_: acknowledged.release()
+    room = threading.Semaphore(OUTSTANDING)
+
+    def on_publish(*_):
+        acknowledged.release()
+        room.release()
+
+    client.on_publish = on_publish
     client.connect(host, port)
     client.loop_start()
     if not connected.wait(DEADLINE):
         sys.exit("the broker did not answer")
     sent = 0
     for line in sys.stdin.buffer:
+        if not room.acquire(timeout=DEADLINE):
+            sys.exit("the broker acknowledges nothing")
         topic, _, payload = line.rstrip(b"\n").partition(b"\t")
         result = client.publish(topic.decode(), payload, qos=1)
         if result.rc != mqtt.MQTT_ERR_SUCCESS:

@@ -120,6 +120,19 @@ fn a_topology_that_cannot_go_on_says_why_and_ends_the_process() {
 }
 
 #[test]
+fn a_second_instance_of_a_topology_is_refused_while_the_first_goes_on() {
+    let site = Site::new("second");
+    let mut first = Telemill::run(&site);
+    let mut second = Telemill::start(&site);
+    assert_eq!(second.exit_code(DEADLINE), 1);
+    let why = second.logged("deploy_failed");
+    let pid = first.pid().to_string();
+    assert!(why.len() == 1 && why[0]["error"].as_str().is_some_and(|why| why.contains(&pid)), "{why:?}");
+    first.until_ready();
+    first.drain();
+}
+
+#[test]
 fn a_topic_with_other_partitions_keeps_the_topology_from_starting() {
     let site = Site::new("partitions");
     let topic = site.topic("data");

@@ -5,6 +5,8 @@ use std::time::Duration;
 use actix_web::{HttpResponse, web};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
+use crate::runtime::TopologyState;
+
 use super::ControlState;
 
 /// Seconds, from a tenth of a millisecond to a minute.
@@ -71,6 +73,15 @@ pub(super) async fn page(state: web::Data<ControlState>) -> HttpResponse {
         metrics::gauge!("telemill_sessions_active", "topology" => topology.clone())
             .set(directory.session_count() as f64);
         metrics::gauge!("telemill_devices_online", "topology" => topology.clone()).set(directory.online_count() as f64);
+        match running.view.state() {
+            // Not known yet.
+            TopologyState::Starting => {}
+            state => {
+                let successful = !matches!(state, TopologyState::Failed(_));
+                metrics::gauge!("telemill_deploy_last_successful", "topology" => topology.clone())
+                    .set(f64::from(u8::from(successful)));
+            }
+        }
         for ((alertname, state), count) in running.board.counts() {
             let labels = [("topology", topology.clone()), ("alertname", alertname), ("state", state)];
             metrics::gauge!("telemill_alerts", &labels).set(count as f64);

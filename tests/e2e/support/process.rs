@@ -39,10 +39,11 @@ impl Telemill {
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("setpriv is there");
         let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let lines = BufReader::new(child.stderr.take().expect("it is piped")).split(b'\n');
         let copy = log.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
                 copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
@@ -109,6 +110,11 @@ impl Telemill {
         });
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Resident memory, in bytes.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
@@ -166,6 +172,9 @@ impl Drop for Telemill {
         if std::thread::panicking() {
             let status = self.http.get(&format!("/api/v1/topologies/{}/status", self.topology));
             eprintln!("what telemill says of itself ({}): {}", status.status, status.body);
+            if let Some(ended) = self.status() {
+                eprintln!("telemill had ended: {ended}");
+            }
         }
         // Fails only where it has ended.
         let _ = self.child.kill();
