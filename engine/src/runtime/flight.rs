@@ -47,6 +47,17 @@ pub(super) enum FlightState {
 }
 
 impl Flight {
+    /// Takes the answer that a sink which is gone had given, if it had. Its last word is no answer: a batch that it only
+    /// gave up with itself is submitted again.
+    pub(super) fn hear(&mut self) {
+        let FlightState::Submitted(completion) = &mut self.state else { return };
+        // Unwind safety: a completion that panics is not polled again.
+        let heard = catch_unwind(AssertUnwindSafe(|| completion.now_or_never())).ok().flatten();
+        if let Some(answer) = heard.filter(|answer| !matches!(answer, Submitted::Fatal(_))) {
+            self.state = FlightState::Answered(answer);
+        }
+    }
+
     /// Whether all of it is written.
     pub(super) fn is_delivered(&self) -> bool {
         matches!(self.state, FlightState::Answered(Submitted::Delivered))

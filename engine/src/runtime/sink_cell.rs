@@ -77,6 +77,10 @@ impl SinkCell {
     }
 
     async fn run(&mut self) -> ExitReason {
+        // Before the next sink is built, and decides by what the last one had answered: what it had answered is heard.
+        for flight in &mut self.flights {
+            flight.hear();
+        }
         let factory = self.factory.clone();
         let built = match self.flights.is_empty() && self.rest.is_none() {
             true => self.common.build_unless_finished(&*factory, &self.mailbox).await,
