@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device_id::DeviceId;
-use crate::record::Record;
+use crate::record::{Kind, Record};
 
 use super::fakes::{GROUP, SimShape, Transition};
 use super::scenario::Tables;
@@ -55,7 +55,8 @@ struct Dead {
 
 impl Dead {
     fn of(world: &World) -> Dead {
-        let records = world.log.all("dead", 0).into_iter().map(|(_, record)| record);
+        // A mark that was given up is a second that nobody vouches for, and no message.
+        let records = world.log.all("dead", 0).into_iter().map(|(_, record)| record).filter(|r| r.kind != Kind::Mark);
         let stage = |r: &Record| r.dead.as_ref().map(|d| d.stage.to_string()).unwrap_or_default();
         Dead { by_stage: records.map(|r| (stage(&r), number_of(&r))).collect() }
     }
