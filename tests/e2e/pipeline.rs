@@ -75,10 +75,13 @@ fn every_record_arrives_once_everywhere_as_the_contract_says() {
         assert_eq!(ledger["dead_lettered"], serde_json::json!({}), "{stage}");
     }
     assert_eq!(reader.count(&site.topic("data-dlq")), 0);
-    let metrics = telemill.http.get("/metrics").body;
+    // Some are looked up now and then.
+    let metrics = || telemill.http.get("/metrics").body;
     for name in METRICS {
-        assert!(metrics.lines().any(|line| line.starts_with(&format!("telemill_{name}"))), "no {name} in\n{metrics}");
+        let line = format!("telemill_{name}");
+        wait_until(DEADLINE, &line, || metrics().lines().any(|found| found.starts_with(&line)).then_some(()));
     }
+    let metrics = metrics();
     assert!(!metrics.contains(&site.device(7)), "a metric has a device in it");
     telemill.drain();
 }

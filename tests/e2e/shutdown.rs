@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use telemill_services::Redis;
 
-use crate::support::{DEADLINE, Load, Pace, Reader, Site, Telemill, let_pass};
+use crate::support::{DEADLINE, Load, Pace, Reader, Site, Store, Telemill, let_pass};
 
 const PACE: Pace = Pace { devices: 100, rate: 1000, size: 100, unfit_every: None };
 
@@ -14,7 +14,6 @@ const PACE: Pace = Pace { devices: 100, rate: 1000, size: 100, unfit_every: None
 fn a_drain_under_load_ends_well_and_the_next_start_goes_on() {
     let site = Site::new("drain");
     let stop = AtomicBool::new(false);
-    let reader = Reader::new(&site.kafka);
     thread::scope(|scope| {
         let mut telemill = Telemill::run(&site);
         let load = Load::start(scope, &stop, &site, PACE);
@@ -24,6 +23,7 @@ fn a_drain_under_load_ends_well_and_the_next_start_goes_on() {
             let began = Instant::now();
             assert_eq!(telemill.exit_code(DEADLINE), 0);
             assert!(began.elapsed() < Duration::from_secs(31), "past the deadline: {:?}", began.elapsed());
+            everything_done_is_written_down(&site);
             telemill = Telemill::run(&site);
         }
         let truth = load.stop();
@@ -31,10 +31,22 @@ fn a_drain_under_load_ends_well_and_the_next_start_goes_on() {
         truth.is_in_the_store(&site, &log, DEADLINE);
         telemill.ledgers_balance();
         telemill.drain();
-        for group in [site.prefix().to_owned(), format!("{}-writer", site.prefix())] {
-            assert_eq!(reader.lag(&group, &site.topic("data")), 0, "{group}");
-        }
+        everything_done_is_written_down(&site);
     });
+}
+
+/// What was committed is what the store and the checkpoint have, to the record.
+fn everything_done_is_written_down(site: &Site) {
+    let (reader, mut store, topic) = (Reader::new(&site.kafka), Store::new(&site.redis), site.topic("data"));
+    let writers = reader.committed(&format!("{}-writer", site.prefix()), &topic);
+    let sessions = reader.committed(site.prefix(), &topic);
+    assert_eq!(writers.len(), 3, "every partition has something");
+    for (partition, next) in writers {
+        let (id, done) = store.guard(&site.name, "writer", partition).expect("the writer has a guard");
+        assert_eq!(next, done + 1, "partition {partition} of the writer");
+        let covered = store.checkpoint(&site.name, "events", partition, &id).map(|offset| offset + 1);
+        assert_eq!(sessions.get(&partition).copied(), covered, "partition {partition} of the sessions");
+    }
 }
 
 #[test]

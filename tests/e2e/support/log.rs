@@ -7,6 +7,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+use telemill_services::wait_until;
+
 use super::DEADLINE;
 
 const ANSWER: Duration = Duration::from_secs(20);
@@ -88,25 +90,33 @@ impl Reader {
 
     /// How many records of a topic a group has not committed.
     pub fn lag(&self, group: &str, topic: &str) -> i64 {
-        let consumer = self.consumer(group);
-        let ends = self.ends(&consumer, topic);
-        let mut partitions = TopicPartitionList::new();
-        for partition in ends.keys() {
-            partitions.add_partition(topic, *partition);
-        }
-        let committed = consumer.committed_offsets(partitions, ANSWER).expect("the cluster answers");
-        let offset = |partition| match committed.find_partition(topic, partition).map(|p| p.offset()) {
-            Some(Offset::Offset(offset)) => Some(offset),
-            _ => None,
-        };
-        ends.iter().map(|(partition, (low, high))| high - offset(*partition).unwrap_or(*low)).sum()
+        let committed = self.committed(group, topic);
+        let ends = self.ends(&self.consumer("reader"), topic);
+        ends.iter().map(|(partition, (low, high))| high - committed.get(partition).unwrap_or(low)).sum()
     }
 
+    /// What a group has committed, by partition: the next offset to read.
+    pub fn committed(&self, group: &str, topic: &str) -> BTreeMap<i32, i64> {
+        let consumer = self.consumer(group);
+        let mut partitions = TopicPartitionList::new();
+        for partition in self.ends(&consumer, topic).into_keys() {
+            partitions.add_partition(topic, partition);
+        }
+        let committed = consumer.committed_offsets(partitions, ANSWER).expect("the cluster answers");
+        let offset = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match e.offset() {
+            Offset::Offset(offset) => Some((e.partition(), offset)),
+            _ => None,
+        };
+        committed.elements().iter().filter_map(offset).collect()
+    }
+
+    /// First offset and end of each partition. A broker that has just come back does not know them yet.
     fn ends(&self, consumer: &BaseConsumer, topic: &str) -> BTreeMap<i32, (i64, i64)> {
         let metadata = consumer.fetch_metadata(Some(topic), ANSWER).expect("the cluster answers");
         let found = metadata.topics().iter().find(|t| t.name() == topic && t.error().is_none());
         let partitions = found.map(|t| t.partitions()).unwrap_or_default().iter().map(|p| p.id());
-        let ends = |p| consumer.fetch_watermarks(topic, p, ANSWER).expect("the cluster answers");
+        let what = format!("the ends of {topic}");
+        let ends = |p| wait_until(DEADLINE, &what, || consumer.fetch_watermarks(topic, p, ANSWER).ok());
         partitions.map(|p| (p, ends(p))).collect()
     }
 }

@@ -47,6 +47,24 @@ impl Store {
         self.connection.ttl(format!("device:history:{device}")).expect("Redis answers")
     }
 
+    /// What the guard of a stage says is done of a partition of the only topic it is fed from: topic id and offset.
+    pub fn guard(&mut self, topology: &str, stage: &str, partition: i32) -> Option<(String, i64)> {
+        let key = format!("telemill:offset:{topology}:{stage}:{partition}");
+        let fields: BTreeMap<String, String> = self.connection.hgetall(key).expect("a hash");
+        let (topic, position) = fields.into_iter().find(|(field, _)| field.len() == 32)?;
+        let offset = position.split(':').next().and_then(|offset| offset.parse().ok());
+        Some((topic, offset.expect("a position is an offset and an output")))
+    }
+
+    /// The offset up to which the checkpoint of a source's partition covers a topic.
+    pub fn checkpoint(&mut self, topology: &str, source: &str, partition: i32, topic: &str) -> Option<i64> {
+        let key = format!("telemill:checkpoint:{topology}:{source}:{partition}:meta");
+        let meta: String = self.connection.hget(key, "meta").expect("a hash");
+        let meta: serde_json::Value = serde_json::from_str(&meta).expect("it is JSON");
+        let id = |entry: &serde_json::Value| entry["topic"].as_str().unwrap_or_default().replace('-', "");
+        meta["cursor"].as_array()?.iter().find(|entry| id(entry) == topic)?["offset"].as_i64()
+    }
+
     /// Puts a text where a device's last state should be.
     pub fn spoil(&mut self, device: &str) {
         self.connection.set::<_, _, ()>(format!("device:last_state:{device}"), "not a hash").expect("Redis answers");
