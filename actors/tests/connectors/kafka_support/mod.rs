@@ -137,6 +137,13 @@ impl Message {
     }
 }
 
+/// The end of a partition. A topic that was just made may have no leader for a moment.
+fn end_of(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    telemill_services::wait_until(SOON, "a leader for the partition", || {
+        consumer.fetch_watermarks(topic, partition, SOON).ok().map(|(_, end)| end)
+    })
+}
+
 fn read_all(brokers: &str, topic: &str) -> Vec<Message> {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -147,7 +154,7 @@ fn read_all(brokers: &str, topic: &str) -> Vec<Message> {
         .unwrap();
     let metadata = consumer.fetch_metadata(Some(topic), SOON).unwrap();
     let partitions = metadata.topics()[0].partitions().len() as i32;
-    let ends: Vec<i64> = (0..partitions).map(|p| consumer.fetch_watermarks(topic, p, SOON).unwrap().1).collect();
+    let ends: Vec<i64> = (0..partitions).map(|p| end_of(&consumer, topic, p)).collect();
     let mut wanted = TopicPartitionList::new();
     for partition in 0..partitions {
         wanted.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
