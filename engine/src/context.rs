@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use crate::checkpoint::StateStore;
 use crate::clock::Clock;
+use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
 
@@ -174,4 +175,7 @@ pub struct BuildContext {
     /// The sinks downstream of a source, dead letters included: their [`crate::ports::Recall`] tells what they
     /// already have.
     pub downstream: Arc<[Arc<str>]>,
+    /// Where the component says that a broker or store that it talks to is gone, and when it is back: the stage then
+    /// counts as waiting.
+    pub peers: Peers,
 }

@@ -78,6 +78,11 @@ impl KafkaConnection {
         &self.brokers
     }
 
+    /// The cluster's name among the other sides of a stage.
+    pub(crate) fn peer(&self) -> String {
+        format!("kafka {}", self.brokers)
+    }
+
     /// What every client of this cluster is configured with.
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

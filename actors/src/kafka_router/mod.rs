@@ -123,7 +123,7 @@ impl Component for KafkaRouter {
         let mut topics = ensure(connection, &wanted).await?;
         let marks = cx.marks.as_ref().and_then(|_| topics.pop());
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
-        let producer = Producer::connect(connection, &cx.stage, settings, &topics, marks.as_ref(), before)?;
+        let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, marks.as_ref(), before)?;
         let submitter = Submitter::new(producer, RouterForm::new(route.clone()), earlier);
         let view = submitter.view();
         lives.begin(view.clone(), &topics, began);

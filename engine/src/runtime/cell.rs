@@ -108,6 +108,8 @@ impl StageCommon {
 
     /// Builds the component, again and again while what it needs is not there: an outage is no failure.
     pub async fn construct<T>(&self, factory: &dyn Factory<T>) -> Result<T, ExitReason> {
+        // What the last component knew ended with it.
+        self.cx.peers.forget();
         let mut backoff = self.backoff();
         loop {
             match factory.build(&self.cx).await {

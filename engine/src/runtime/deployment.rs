@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::metrics::{Ledger, StageMetrics};
+use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::Role;
@@ -52,6 +53,7 @@ pub struct Deployment {
     pub(super) epoch: Epoch,
     pub(super) members: Vec<Member>,
     pub(super) ports: Ports,
+    pub(super) peers: Peers,
     pub(super) directory: Directory,
     pub(super) say: watch::Sender<TopologyState>,
     pub(super) state: watch::Receiver<TopologyState>,
@@ -73,6 +75,8 @@ pub struct DeploymentView {
     pub members: Arc<[Member]>,
     /// What its stages offer.
     pub ports: Ports,
+    /// What the topology as a whole talks to: its state store.
+    pub peers: Peers,
     /// Its devices.
     pub directory: Directory,
     state: watch::Receiver<TopologyState>,
@@ -115,6 +119,7 @@ impl Deployment {
             epoch: self.epoch,
             members: self.members.clone().into(),
             ports: self.ports.clone(),
+            peers: self.peers.clone(),
             directory: self.directory.clone(),
             state: self.state.clone(),
         }

@@ -239,6 +239,7 @@ impl Fixture {
             store: Arc::new(NoStore),
             ports,
             downstream: Arc::new([]),
+            peers: Default::default(),
         };
         let (reader, acker) = KafkaSource::build(&checked, &cx).await?.split();
         Ok(Driven { reader, acker })
