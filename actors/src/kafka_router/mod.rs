@@ -132,7 +132,7 @@ impl Component for KafkaRouter {
         if let (Route::Single, [topic]) = (route, topics.as_slice()) {
             let journal = KafkaJournal::new(connection, &cx.stage, topic, view);
             cx.ports.offer_journal(&cx.stage, Arc::new(journal));
-            cx.ports.offer_alert_log(Arc::new(KafkaAlertLog::new(connection, &cx.stage, topic)));
+            cx.ports.offer_alert_log(&cx.stage, Arc::new(KafkaAlertLog::new(connection, &cx.stage, topic)));
         }
         Ok(KafkaRouter { submitter })
     }

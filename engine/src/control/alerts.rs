@@ -21,7 +21,8 @@ pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
 pub(super) async fn stream(state: web::Data<ControlState>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     let after = request.headers().get("last-event-id").map(|id| id.to_str().map(str::to_owned));
     let after = after.transpose().map_err(|_| ApiError::bad_request("Last-Event-ID is not text"))?;
-    let log = state.all().into_iter().find_map(|running| running.view.ports.alert_log());
+    let running = state.all();
+    let log = running.iter().find_map(|r| r.view.alert_stages().iter().find_map(|stage| r.view.ports.alert_log(stage)));
     let log = log.ok_or_else(|| ApiError::not_offered("no topology here keeps an alert log"))?;
     let entries = log.follow(after.as_deref()).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
     let events = stream::unfold(Some(entries), |entries| async {

@@ -137,6 +137,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         stop: watch_stop,
         state: watch_state.clone(),
     };
+    let alert_stages = wiring.alert_stages();
     let (members, starting) = wiring.start(state.clone());
     Ok(Deployment {
         name,
@@ -144,6 +145,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         members,
         ports,
         peers,
+        alert_stages,
         directory,
         say: state,
         state: watch_state,
@@ -447,6 +449,16 @@ impl Wiring {
         let is_sink = |to: &usize| self.plan.stages[*to].role() == Role::Sink;
         let (_, sink) = self.consumers(index).find(|(from, to)| *from == outlet && is_sink(to))?;
         Some(self.plan.stages[sink].name.clone())
+    }
+
+    /// The sinks that take the journals of keyed stages, each once.
+    fn alert_stages(&self) -> Arc<[Arc<str>]> {
+        let mut stages: Vec<Arc<str>> = Vec::new();
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            let sink = stage.description.journal.and_then(|outlet| self.journal_of(index, outlet));
+            stages.extend(sink.filter(|sink| !stages.contains(sink)));
+        }
+        stages.into()
     }
 
     /// What takes from a stage: outlet and index.

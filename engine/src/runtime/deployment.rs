@@ -54,6 +54,7 @@ pub struct Deployment {
     pub(super) members: Vec<Member>,
     pub(super) ports: Ports,
     pub(super) peers: Peers,
+    pub(super) alert_stages: Arc<[Arc<str>]>,
     pub(super) directory: Directory,
     pub(super) say: watch::Sender<TopologyState>,
     pub(super) state: watch::Receiver<TopologyState>,
@@ -79,6 +80,7 @@ pub struct DeploymentView {
     pub peers: Peers,
     /// Its devices.
     pub directory: Directory,
+    alert_stages: Arc<[Arc<str>]>,
     state: watch::Receiver<TopologyState>,
 }
 
@@ -86,6 +88,12 @@ impl DeploymentView {
     /// The state now.
     pub fn state(&self) -> TopologyState {
         self.state.borrow().clone()
+    }
+
+    /// The stages that keep alert transitions: those that take the journal of a keyed stage. What other stages write, and
+    /// could be read in the same way, is none of it.
+    pub fn alert_stages(&self) -> &[Arc<str>] {
+        &self.alert_stages
     }
 
     /// Every stage: what it is doing and what it has counted.
@@ -121,6 +129,7 @@ impl Deployment {
             ports: self.ports.clone(),
             peers: self.peers.clone(),
             directory: self.directory.clone(),
+            alert_stages: self.alert_stages.clone(),
             state: self.state.clone(),
         }
     }
