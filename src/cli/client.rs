@@ -49,6 +49,19 @@ impl Client {
     }
 }
 
+/// The query of a path: what is given of it.
+pub fn query(parameters: &[(&str, Option<&str>)]) -> String {
+    let given: Vec<_> =
+        parameters.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded((*value)?)))).collect();
+    if given.is_empty() { String::new() } else { format!("?{}", given.join("&")) }
+}
+
+/// Percent-encoded, so that whatever was typed is one value.
+pub fn encoded(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':');
+    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+}
+
 fn read_json(mut response: ureq::http::Response<ureq::Body>) -> anyhow::Result<Value> {
     let status = response.status();
     let body = response.body_mut().read_to_string().context("the answer broke off")?;

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::client::Client;
+use super::client::{Client, encoded, query};
 use super::{DONE, Output};
 
 /// Send a command to a device.
@@ -18,6 +18,9 @@ pub struct Command {
     /// How long it may wait for a device that is offline.
     #[arg(long)]
     ttl: Option<String>,
+    /// The topology that is to take it, where an instance runs several that could.
+    #[arg(long, value_name = "NAME")]
+    topology: Option<String>,
     /// How results are printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -28,8 +31,8 @@ pub struct Command {
 impl Command {
     /// Exit 0 when the command is accepted, 1 when not.
     pub fn run(self) -> anyhow::Result<u8> {
-        let ttl = self.ttl.map(|ttl| format!("?ttl={ttl}")).unwrap_or_default();
-        let answer = self.client.post(&format!("/devices/{}/command{ttl}", self.device), &self.body)?;
+        let query = query(&[("ttl", self.ttl.as_deref()), ("topology", self.topology.as_deref())]);
+        let answer = self.client.post(&format!("/devices/{}/command{query}", encoded(&self.device)), &self.body)?;
         match self.output {
             Output::Json => println!("{answer}"),
             Output::Text => println!("accepted as {}", answer["command_id"].as_str().unwrap_or_default()),

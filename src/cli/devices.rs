@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::{Client, encoded};
 use super::{DONE, Output};
 
 /// List the devices that are online, or show one with its state and history.
@@ -29,7 +29,7 @@ impl Devices {
     pub fn run(self) -> anyhow::Result<u8> {
         let answer = match &self.device {
             None => self.client.get("/api/v1/devices")?,
-            Some(device) => self.client.get(&format!("/api/v1/devices/{device}?limit={}", self.limit))?,
+            Some(device) => self.client.get(&format!("/api/v1/devices/{}?limit={}", encoded(device), self.limit))?,
         };
         match (self.output, self.device) {
             (Output::Json, _) => println!("{answer}"),
