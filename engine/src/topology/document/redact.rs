@@ -116,7 +116,11 @@ mod tests {
             assert_eq!(redact_hint(secret), "mqtt://***@host");
             assert_eq!(redact_url(secret), "mqtt://***@host");
         }
-        assert_eq!(mask_urls("mqtt://user:password@h"), "mqtt://*************@h", "what a user wrote is masked all the same");
+        assert_eq!(
+            mask_urls("mqtt://user:password@h"),
+            "mqtt://*************@h",
+            "what a user wrote is masked all the same"
+        );
     }
 
     #[test]
