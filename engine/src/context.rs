@@ -14,11 +14,14 @@ use crate::clock::Clock;
 use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
+use crate::topology::{UNKNOWN_CONNECTION, WRONG_CONNECTION};
 
 /// A named connection of a topology file: addresses and credentials, shared by the stages that name it.
 pub trait Connection: Sized + Send + Sync + 'static {
     /// The word that names its kind, such as `redis`.
     const KIND: &'static str;
+    /// Whether it leads to a log, which has topics.
+    const HAS_TOPICS: bool = false;
     /// As written.
     type Spec: DeserializeOwned + JsonSchema;
 
@@ -136,7 +139,7 @@ impl CheckContext<'_> {
         match self.connections.get(name) {
             None => {
                 let hint = of_kind(C::KIND);
-                self.problem(at, "topology::unknown_connection", format!("there is no connection `{name}`"), &hint);
+                self.problem(at, UNKNOWN_CONNECTION, format!("there is no connection `{name}`"), &hint);
                 None
             }
             Some((kind, _)) if *kind == FLAWED => None,
@@ -145,7 +148,7 @@ impl CheckContext<'_> {
                 Err(_) => {
                     let hint = of_kind(C::KIND);
                     let message = format!("connection `{name}` is of kind `{kind}`, but `{}` is needed here", C::KIND);
-                    self.problem(at, "topology::wrong_connection", message, &hint);
+                    self.problem(at, WRONG_CONNECTION, message, &hint);
                     None
                 }
             },

@@ -4,7 +4,7 @@
 //! spec of the right type, to check it, to print its JSON Schema, and to make the component at start and at restart.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -235,6 +235,8 @@ pub struct Registry {
     pub stores: BTreeMap<&'static str, Entry<MakeStore>>,
     /// Connections.
     pub connections: BTreeMap<&'static str, Entry<ConnectionValue>>,
+    /// The kinds of connection that lead to a log.
+    pub logs: BTreeSet<&'static str>,
 }
 
 impl Registry {
@@ -308,6 +310,9 @@ impl Registry {
             check: Box::new(check),
         };
         self.connections.insert(C::KIND, entry);
+        if C::HAS_TOPICS {
+            self.logs.insert(C::KIND);
+        }
         self
     }
 }

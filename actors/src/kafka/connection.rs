@@ -42,6 +42,7 @@ pub struct KafkaConnection {
 
 impl Connection for KafkaConnection {
     const KIND: &'static str = "kafka";
+    const HAS_TOPICS: bool = true;
     type Spec = KafkaConnectionSpec;
 
     fn check(spec: KafkaConnectionSpec, cx: &mut CheckContext<'_>) -> Option<Self> {
