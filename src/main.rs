@@ -1,6 +1,7 @@
 //! `telemill`: runs topologies, checks them, and talks to running ones.
 
 mod cli;
+mod codes;
 mod logging;
 
 use std::process::ExitCode;

@@ -16,6 +16,7 @@ pub mod ack;
 pub mod batch;
 pub mod checkpoint;
 pub mod clock;
+pub mod codes;
 pub mod context;
 pub mod control;
 pub mod device_id;
