@@ -1,5 +1,8 @@
 //! `telemill`: runs topologies, checks them, and talks to running ones.
 
+// These panic when nobody reads what they print; `cli::out` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod codes;
 mod logging;

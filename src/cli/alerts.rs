@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::client::{Client, query};
-use super::{DONE, Output};
+use super::{DONE, Output, out};
 
 /// How long to wait before connecting again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -50,9 +50,11 @@ impl Alerts {
                 let alerts =
                     self.client.get(&format!("/api/v1/alerts{}", query(&[("topology", self.topology.as_deref())])))?;
                 match self.output {
-                    Output::Json => println!("{alerts}"),
+                    Output::Json => out::line(alerts)?,
                     Output::Text => {
-                        alerts.as_array().into_iter().flatten().for_each(|alert| println!("{}", line(alert)))
+                        for alert in alerts.as_array().into_iter().flatten() {
+                            out::line(line(alert))?;
+                        }
                     }
                 }
             }
@@ -72,10 +74,10 @@ impl Alerts {
                 if let Some(id) = line.strip_prefix("id: ") {
                     last = Some(id.to_owned());
                 } else if let Some(data) = line.strip_prefix("data: ") {
-                    self.print(data);
+                    self.print(data)?;
                 }
             }
-            eprintln!("the stream ended; connecting again");
+            out::note("the stream ended; connecting again");
             stream = loop {
                 std::thread::park_timeout(AGAIN);
                 if let Ok(stream) = self.client.events(&path, last.as_deref()) {
@@ -85,10 +87,10 @@ impl Alerts {
         }
     }
 
-    fn print(&self, data: &str) {
+    fn print(&self, data: &str) -> Result<(), out::Unprinted> {
         match (self.output, serde_json::from_str::<Value>(data)) {
-            (Output::Text, Ok(alert)) => println!("{}", self::line(&alert)),
-            _ => println!("{data}"),
+            (Output::Text, Ok(alert)) => out::line(self::line(&alert)),
+            _ => out::line(data),
         }
     }
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::client::{Client, encoded, query};
-use super::{DONE, Output};
+use super::{DONE, Output, out};
 
 /// Send a command to a device.
 #[derive(Args)]
@@ -29,13 +29,15 @@ pub struct Command {
 }
 
 impl Command {
-    /// Exit 0 when the command is accepted, 1 when not.
+    /// Exit 0 when the command is accepted, 1 when not, 2 when it is no command.
     pub fn run(self) -> anyhow::Result<u8> {
         let query = query(&[("ttl", self.ttl.as_deref()), ("topology", self.topology.as_deref())]);
         let answer = self.client.post(&format!("/devices/{}/command{query}", encoded(&self.device)), &self.body)?;
         match self.output {
-            Output::Json => println!("{answer}"),
-            Output::Text => println!("accepted as {}", answer["command_id"].as_str().unwrap_or_default()),
+            Output::Json => out::line(answer)?,
+            Output::Text => {
+                out::line(format_args!("accepted as {}", answer["command_id"].as_str().unwrap_or_default()))?;
+            }
         }
         Ok(DONE)
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{BAD_INPUT, DONE};
+use super::{BadInput, DONE, out};
 use crate::codes::explanations;
 
 /// Explain the code of a problem or of a log line, such as `topology::unknown_field`.
@@ -19,18 +19,17 @@ impl Explain {
     /// Exit 0 when the code is known, 2 when not.
     pub fn run(self) -> anyhow::Result<u8> {
         let Some(wanted) = self.code else {
-            explanations().for_each(|(code, _)| println!("{code}"));
+            for (code, _) in explanations() {
+                out::line(code)?;
+            }
             return Ok(DONE);
         };
         match explanations().find(|(code, _)| *code == wanted) {
             Some((_, text)) => {
-                println!("{text}");
+                out::line(text)?;
                 Ok(DONE)
             }
-            None => {
-                eprintln!("error: there is no code `{wanted}`; `telemill explain` lists all");
-                Ok(BAD_INPUT)
-            }
+            None => Err(BadInput(format!("there is no code `{wanted}`; `telemill explain` lists all")).into()),
         }
     }
 }
