@@ -1,6 +1,7 @@
 //! Telemill's components: one folder each, all registered in one list.
 
 pub mod alert_evaluator;
+pub mod codes;
 pub mod device_session;
 pub mod kafka;
 pub mod kafka_dead_letters;

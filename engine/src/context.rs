@@ -11,14 +11,18 @@ use serde::de::DeserializeOwned;
 
 use crate::checkpoint::StateStore;
 use crate::clock::Clock;
+use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::{CommandSink, CommandSinks, CommandsSpec};
+use crate::topology::{UNKNOWN_CONNECTION, WRONG_CONNECTION};
 
 /// A named connection of a topology file: addresses and credentials, shared by the stages that name it.
 pub trait Connection: Sized + Send + Sync + 'static {
     /// The word that names its kind, such as `redis`.
     const KIND: &'static str;
+    /// Whether it leads to a log, which has topics.
+    const HAS_TOPICS: bool = false;
     /// As written.
     type Spec: DeserializeOwned + JsonSchema;
 
@@ -70,11 +74,6 @@ impl Connections {
         fitting.map(|(name, _)| name.as_str()).collect()
     }
 }
-
-/// A stage names a connection that is not declared.
-pub(crate) const UNKNOWN_CONNECTION: &str = "topology::unknown_connection";
-/// A stage names a connection of a kind that it cannot use.
-pub(crate) const WRONG_CONNECTION: &str = "topology::wrong_connection";
 
 /// A connection that the topology declares.
 #[derive(Clone)]
@@ -269,4 +268,7 @@ pub struct BuildContext {
     /// The sinks downstream of a source, dead letters included: their [`crate::ports::Recall`] tells what they
     /// already have.
     pub downstream: Arc<[Arc<str>]>,
+    /// Where the component says that a broker or store that it talks to is gone, and when it is back: the stage then
+    /// counts as waiting.
+    pub peers: Peers,
 }

@@ -6,6 +6,7 @@
 mod commands;
 mod kinds;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -241,6 +242,8 @@ pub struct Registry {
     pub connections: Kinds<Declared>,
     /// What brings commands to devices.
     pub command_sinks: CommandSinks,
+    /// The kinds of connection that lead to a log.
+    pub logs: BTreeSet<&'static str>,
 }
 
 impl Registry {
@@ -322,6 +325,9 @@ impl Registry {
             check: Box::new(check),
         };
         self.connections.insert(entry);
+        if C::HAS_TOPICS {
+            self.logs.insert(C::KIND);
+        }
         self
     }
 }

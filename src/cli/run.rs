@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use telemill_engine::checkpoint::Owner;
 use telemill_engine::clock::Clock;
@@ -12,12 +12,13 @@ use telemill_engine::runtime::{Deployment, Ended, Environment, Placement, Topolo
 use telemill_engine::topology::Plan;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{BAD_INPUT, DONE, FAILED, Output, files};
+use super::{BAD_INPUT, BadInput, DONE, FAILED, Output, files};
 
 /// Run topologies until told to stop.
 ///
 /// SIGTERM and Ctrl-C drain: sources stop, what is in flight is finished, checkpoints and offsets are written. A second
-/// signal stops at once. Exit 0 when everything was drained, 1 when a topology failed or the deadline passed.
+/// signal stops at once. Exit 0 when everything was drained, 1 when a topology failed or the deadline passed, 2 when a
+/// file has problems.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  telemill run topologies/iot-ingestion.yaml\n  telemill run a.yaml b.yaml --listen 127.0.0.1:7500"
@@ -35,10 +36,8 @@ impl Run {
     /// Runs until a signal, the end of all sources, or a failure.
     pub fn run(self) -> anyhow::Result<u8> {
         if !self.listen.ip().is_loopback() {
-            bail!(
-                "--listen {} is not a loopback address; the API has no authentication yet, put a proxy in front",
-                self.listen
-            );
+            let why = "is not a loopback address; the API has no authentication yet, put a proxy in front";
+            return Err(BadInput(format!("--listen {} {why}", self.listen)).into());
         }
         let Some(plans) = files::plans(&self.files, &files::registry(), Output::Text)? else { return Ok(BAD_INPUT) };
         crate::logging::init();

@@ -30,6 +30,7 @@ use serde::Deserialize;
 use telemill_engine::context::{BuildContext, CheckContext};
 use telemill_engine::registry::{CommandSink, CommandsSpec, Companion, Description, SessionLimits};
 use telemill_engine::stage::{BuildError, Component, Outlet};
+use telemill_engine::topology::document::codes;
 use telemill_engine::topology::{ByteSize, HumanDuration};
 
 pub use session::Session;
@@ -104,7 +105,7 @@ impl Component for DeviceSession {
     type Checked = CheckedDeviceSession;
 
     fn check(spec: DeviceSessionSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeviceSession> {
-        const CODE: &str = "topology::invalid_value";
+        const CODE: &str = codes::INVALID_VALUE;
         let before = cx.problems.len();
         let offline_after = Duration::from(spec.offline_after);
         let passivate_after = Duration::from(spec.passivate_after);

@@ -88,7 +88,7 @@ impl Component for KafkaDeadLetters {
         wanted.max_message_bytes.get_or_insert(LARGEST);
         let topics = ensure(connection, &[wanted]).await?;
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
-        let producer = Producer::connect(connection, &cx.stage, settings, &topics, None, before)?;
+        let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, None, before)?;
         let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
         let submitter = Submitter::new(producer, form, earlier);
         let view = submitter.view();

@@ -26,6 +26,7 @@ mod keeper;
 mod ledger;
 mod merge;
 mod outbox;
+mod presence;
 mod reader;
 mod resume;
 mod running;
@@ -101,6 +102,7 @@ impl Component for KafkaSource {
         let topics = ensured.into_iter().map(|topic| Topic { name: topic.name.into(), id: topic.id }).collect();
         let setup = Setup {
             connection: checked.connection.clone(),
+            brokers: cx.peers.peer(checked.connection.peer()),
             topology: cx.topology.clone(),
             stage: cx.stage.clone(),
             group: checked.group.clone(),

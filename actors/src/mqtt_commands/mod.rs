@@ -71,6 +71,7 @@ impl Component for MqttCommands {
             connection: checked.connection.clone(),
             client_id: format!("telemill-{}-{}", cx.topology, cx.stage),
             jobs: receiver,
+            broker: cx.peers.peer(checked.connection.peer()),
         };
         let task = tokio::spawn(client.run());
         Ok(MqttCommands { topic: checked.topic.clone(), jobs: Some(jobs), task })

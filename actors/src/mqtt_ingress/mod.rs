@@ -122,6 +122,7 @@ impl Component for MqttIngress {
 
         // Above the broker's window, so that a broker that keeps it is always read.
         let intake = Intake::new(2 * usize::from(connection.max_inflight) + 1024);
+        let broker = cx.peers.peer(connection.peer());
         let slot = Slot {
             topology: cx.topology.clone(),
             stage: cx.stage.clone(),
@@ -136,6 +137,7 @@ impl Component for MqttIngress {
             session,
             meters: Meters::new(cx, Self::KIND),
             clock: cx.clock.clone(),
+            broker,
             held: VecDeque::new(),
         };
         let task = Task(tokio::spawn(slot.run()));

@@ -18,6 +18,7 @@ mod answer;
 mod arguments;
 mod devices;
 mod flight;
+mod presence;
 
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
@@ -39,6 +40,7 @@ use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
 use arguments::Arguments;
 use devices::Devices;
 use flight::Flight;
+use presence::Presence;
 
 static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 static RESUME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("resume.lua")));
@@ -84,6 +86,8 @@ pub struct RedisWriter {
     window: usize,
     arguments: Arguments,
     flight: Flight,
+    /// Held for what it does.
+    _presence: Presence,
 }
 
 impl Component for RedisWriter {
@@ -113,8 +117,9 @@ impl Component for RedisWriter {
         let link = Arc::new(Link::new(checked.connection.clone(), &SCRIPTS));
         link.get().await?;
         // Reads have a connection of their own: one must not wait behind a batch.
-        let reads = Link::new(checked.connection.clone(), no_scripts());
-        cx.ports.offer_device_store(Arc::new(Devices::new(reads)));
+        let reads = Arc::new(Link::new(checked.connection.clone(), no_scripts()));
+        cx.ports.offer_device_store(Arc::new(Devices::new(reads.clone())));
+        let server = cx.peers.peer(format!("redis {}", reads.address()));
         Ok(RedisWriter {
             link,
             topology: cx.topology.clone(),
@@ -124,6 +129,7 @@ impl Component for RedisWriter {
             window: checked.window,
             arguments: Arguments::default(),
             flight: Flight::default(),
+            _presence: Presence::watch(reads, server),
         })
     }
 }

@@ -29,7 +29,7 @@ use self::report::{End, Report};
 use self::schedule::{Schedule, Terms};
 use self::tally::{Summary, Tally};
 use self::template::Template;
-use super::{BAD_INPUT, DONE, FAILED, Output};
+use super::{BadInput, DONE, FAILED, Output, out};
 
 /// Publish as a fleet of devices over real MQTT.
 ///
@@ -129,10 +129,7 @@ impl Simulate {
     pub fn run(self) -> anyhow::Result<u8> {
         let checked = match self.check() {
             Ok(checked) => checked,
-            Err(problem) => {
-                eprintln!("error: {problem:#}");
-                return Ok(BAD_INPUT);
-            }
+            Err(problem) => return Err(BadInput(format!("{problem:#}")).into()),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("cannot start the runtime")?.block_on(self.publish(checked))
@@ -201,11 +198,11 @@ impl Simulate {
         };
         let (summary, result) = run::run(Arc::new(shared), schedule, fleet, connections).await;
         if let Err(failure) = &result {
-            eprintln!("error: {failure}");
+            out::note(format_args!("error: {failure}"));
         }
         match self.output {
-            Output::Json => println!("{}", with_seed(&summary, seed)?),
-            Output::Text => print!("{}", text(&summary, seed)),
+            Output::Json => out::line(with_seed(&summary, seed)?)?,
+            Output::Text => out::text(text(&summary, seed))?,
         }
         Ok(if result.is_ok() { DONE } else { FAILED })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tally::Summary;
+use crate::cli::out;
 
 /// How often a bar is brought up to date.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
@@ -44,7 +45,7 @@ impl Report {
     /// Shows how far it is.
     pub(super) fn progress(&self, now: &Summary) {
         let Some(bar) = &self.bar else {
-            eprintln!("{}", line(now));
+            out::note(line(now));
             return;
         };
         match self.end {
@@ -58,8 +59,8 @@ impl Report {
     /// Says something that matters, beside the bar.
     pub(super) fn note(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| out::note(text)),
+            None => out::note(text),
         }
     }
 

@@ -50,7 +50,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
        :                          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
      5 |   log: { kafka: { brokers: ["127.0.0.1:9092"], broker: other } }
        `----
-      help: mqtt://***@]host[:port]
+      help: mqtt://[user[:password]@]host[:port]
 
     error[topology::unknown_field]: unknown field `broker`
        ,-[<stdin>:5:48]

@@ -102,6 +102,7 @@ impl Site {
             store: Arc::new(store::NoStore),
             ports: self.ports.clone(),
             downstream: Arc::new([]),
+            peers: Default::default(),
         }
     }
 

@@ -118,6 +118,7 @@ impl Site {
             store: self.store.clone(),
             ports,
             downstream: [Arc::from("router"), Arc::from(DEAD_LETTERS)].into(),
+            peers: Default::default(),
         }
     }
 

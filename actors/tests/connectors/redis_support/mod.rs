@@ -57,6 +57,7 @@ pub(crate) fn context(url: &str, topology: &str, epoch: u64) -> BuildContext {
         store: RedisState::new(connection(url, DEADLINE)).into_store(),
         ports: Default::default(),
         downstream: Arc::new([]),
+        peers: Default::default(),
     }
 }
 

@@ -11,7 +11,7 @@ mod topics;
 
 use std::sync::Arc;
 
-use crate::context::{CheckContext, Connections, FieldProblem, Topics, UNKNOWN_CONNECTION, WRONG_CONNECTION};
+use crate::context::{CheckContext, Connections, FieldProblem, Topics};
 use crate::registry::{Entry, Kinds, MakeStore, Registry};
 use crate::retry::BackoffPolicy;
 use crate::runtime::RestartPolicy;
@@ -32,6 +32,11 @@ pub const UNUSED: &str = "topology::unused";
 pub const ONE_KIND: &str = "topology::one_kind";
 /// Topics that cannot work together.
 pub const BAD_TOPICS: &str = "topology::bad_topics";
+
+/// A connection that is not declared.
+pub const UNKNOWN_CONNECTION: &str = "topology::unknown_connection";
+/// A connection of another kind than is needed.
+pub const WRONG_CONNECTION: &str = "topology::wrong_connection";
 
 /// The codes of this layer, each with what `telemill explain` says about it.
 pub const CHECK_CODES: &[(&str, &str)] = &[
@@ -60,8 +65,14 @@ pub const CHECK_CODES: &[(&str, &str)] = &[
         "Topics that are read together, or that carry time for one another, must have the same number of partitions, so \
          that partition n of each holds the same devices.",
     ),
-    (UNKNOWN_CONNECTION, "A stage names a connection that is not declared under `connections:`."),
-    (WRONG_CONNECTION, "A stage names a connection of another kind than the one it needs."),
+    (
+        UNKNOWN_CONNECTION,
+        "A stage, or `topics.defaults`, names a connection that is not declared under `connections:`.",
+    ),
+    (
+        WRONG_CONNECTION,
+        "A stage, or `topics.defaults`, names a connection of another kind than the one it needs. Topics are in a log.",
+    ),
 ];
 
 /// Checks a document against the kinds of a registry. `None` when there is a problem; all are in `problems`.
@@ -71,7 +82,7 @@ pub fn check(document: &Document, registry: &Registry, problems: &mut Problems) 
     // A part that cannot be decoded must not hide what is wrong elsewhere: the kinds are checked from the nodes.
     let root = document.root();
     let connections = connections::check(root, registry, problems);
-    let topics = topics::check(root, problems);
+    let topics = topics::check(root, registry, &connections, problems);
     let around = Around { registry, connections: &connections, topics: &topics };
     let store = checkpoints(root, around, problems);
     let dead_letters = dead_letters(root, around, problems);

@@ -1,6 +1,8 @@
 //! `topics:`: defaults, and the topics that differ from them.
 
-use crate::context::{TopicDecl, Topics};
+use super::{UNKNOWN_CONNECTION, WRONG_CONNECTION};
+use crate::context::{Connections, TopicDecl, Topics};
+use crate::registry::Registry;
 use crate::topology::document::{Located, Node, Problem, Problems, codes, decode};
 use crate::topology::spec::TopicSpec;
 
@@ -8,13 +10,16 @@ use crate::topology::spec::TopicSpec;
 const MAX_PARTITIONS: u32 = 4096;
 
 /// The topics; what is wrong with them has its problem already when the file was decoded.
-pub(super) fn check(root: &Node, problems: &mut Problems) -> Topics {
+pub(super) fn check(root: &Node, registry: &Registry, connections: &Connections, problems: &mut Problems) -> Topics {
     let mut topics = Topics::default();
     let Some(node) = root.get("topics") else { return topics };
     // The whole was decoded before, and reported what is wrong: here only what is good is of interest.
     let mut known = Problems::new();
     let mut spec_of = |node: &Node| decode::<TopicSpec>(node, &mut known);
     if let Some(spec) = node.get("defaults").and_then(&mut spec_of) {
+        if let Some(named) = &spec.connection {
+            leads_to_a_log(named, registry, connections, problems);
+        }
         topics.defaults = apply(&spec, &topics.defaults.clone(), "topics.defaults", problems);
     }
     for member in node.members().iter().filter(|m| *m.key.name != *"defaults") {
@@ -31,6 +36,31 @@ pub(super) fn check(root: &Node, problems: &mut Problems) -> Topics {
         topics.declared.insert(name.to_owned(), declared);
     }
     topics
+}
+
+/// The connection under `topics.defaults` must be there and lead to something that has topics.
+fn leads_to_a_log(named: &Located<String>, registry: &Registry, connections: &Connections, problems: &mut Problems) {
+    let name = &named.value;
+    let quoted = |name: &str| format!("`{name}`");
+    let kinds = registry.logs.iter().map(|kind| quoted(kind)).collect::<Vec<_>>().join(" or ");
+    let (code, message) = match connections.get(name) {
+        None => (UNKNOWN_CONNECTION, format!("there is no connection `{name}`")),
+        // One whose kind is not even known has its problem already.
+        Some(declared) if declared.kind.is_empty() || registry.logs.contains(declared.kind) => return,
+        Some(declared) => {
+            let kind = declared.kind;
+            let message =
+                format!("connection `{name}` is of kind `{kind}`, which has no topics; {kinds} is needed here");
+            (WRONG_CONNECTION, message)
+        }
+    };
+    let logs: Vec<_> = registry.logs.iter().copied().collect();
+    let fit: Vec<_> = connections.of_kinds(&logs).into_iter().map(quoted).collect();
+    let hint = match fit.as_slice() {
+        [] => format!("declare a connection of kind {kinds} under `connections:`"),
+        fit => format!("connections of kind {kinds} here: {}", fit.join(", ")),
+    };
+    problems.push(Problem::new(code, message).at("topics.defaults.connection").span(named.span).hint(hint));
 }
 
 fn apply(spec: &TopicSpec, base: &TopicDecl, path: &str, problems: &mut Problems) -> TopicDecl {
