@@ -25,6 +25,11 @@ const OWN: &[Explanation] = &[
     ("draining", "The process was told to stop, or a topology has ended: sources stop, what is in flight is finished."),
     ("failed", "A topology had failed before it was stopped; `why` says with what. The process ends with 1."),
     ("listening", "The HTTP API listens at `address`; with port 0 the system has chosen the port."),
+    (
+        "simulated_fleet",
+        "The fleet that the topology brings along (`simulate:`) has ended early, or did not end in time when the topology \
+         was told to stop. What it published last may be in the log although no acknowledgement was seen.",
+    ),
     ("running", "Every stage of a topology runs. Whether it still does, `/readyz` says."),
     (
         "stopped_at_once",

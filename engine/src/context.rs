@@ -68,6 +68,11 @@ impl Connections {
         self.declared.get(name)
     }
 
+    /// The connection of this name, where it is of this kind.
+    pub fn typed<C: Connection>(&self, name: &str) -> Option<Arc<C>> {
+        self.get(name)?.value.clone()?.downcast().ok()
+    }
+
     /// The names of those of one of these kinds.
     pub(crate) fn of_kinds(&self, kinds: &[&str]) -> Vec<&str> {
         let fitting = self.declared.iter().filter(|(_, declared)| kinds.contains(&declared.kind));

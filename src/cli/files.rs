@@ -8,6 +8,7 @@ use telemill_engine::topology::document::Style;
 use telemill_engine::topology::{Diagnostics, Document, Plan, Problems, Source, check};
 
 use super::out::{self, Unprinted};
+use super::simulate::Demo;
 use super::{BadInput, Output};
 
 /// A topology file that was read and checked.
@@ -45,6 +46,10 @@ pub fn check_file(path: &Path, registry: &Registry) -> Result<Checked, BadInput>
         return Ok(Checked::Problems(Diagnostics::new(source, problems)));
     };
     let plan = check(&document, registry, &mut problems);
+    if let Some(plan) = &plan {
+        // A part that only those look at who run it: here it is to be in order, too.
+        let _in_order = Demo::check(plan, &mut problems);
+    }
     Ok(match plan.filter(|_| problems.is_empty()) {
         Some(plan) => Checked::Plan(Box::new(plan)),
         None => Checked::Problems(document.diagnostics(problems)),

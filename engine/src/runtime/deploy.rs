@@ -309,7 +309,12 @@ impl Wiring {
             ..self.base.clone()
         };
         let (kind, role, limits) = (stage.kind, stage.role(), stage.limits);
-        (self.member(cx, kind, role, limits), index)
+        let is_ingress = stage.description.marks == MarksRole::Emits;
+        let common = self.member(cx, kind, role, limits);
+        if let Some(member) = self.members.last_mut() {
+            member.is_ingress = is_ingress;
+        }
+        (common, index)
     }
 
     fn member(&mut self, cx: BuildContext, kind: &'static str, role: Role, limits: StageLimits) -> StageCommon {
@@ -317,7 +322,14 @@ impl Wiring {
         let metrics = StageMetrics::new(&cx.topology, &cx.stage, kind);
         let status = StageStatus::with(cx.peers.clone());
         let name = cx.stage.clone();
-        self.members.push(Member { name, kind, role, metrics: metrics.clone(), status: status.clone() });
+        self.members.push(Member {
+            name,
+            kind,
+            role,
+            is_ingress: false,
+            metrics: metrics.clone(),
+            status: status.clone(),
+        });
         StageCommon { cx, metrics, status, dead_letters: self.dead_letters.clone(), limits }
     }
 

@@ -27,6 +27,8 @@ pub struct Member {
     pub kind: &'static str,
     /// What it is.
     pub role: Role,
+    /// Whether records enter the topology by it from devices.
+    pub is_ingress: bool,
     /// Its counters.
     pub metrics: Arc<StageMetrics>,
     /// Its state.
@@ -94,6 +96,13 @@ impl DeploymentView {
     /// could be read in the same way, is none of it.
     pub fn alert_stages(&self) -> &[Arc<str>] {
         &self.alert_stages
+    }
+
+    /// Waits until every stage runs; false when it is clear that they will not.
+    pub async fn started(&self) -> bool {
+        let mut state = self.state.clone();
+        let reached = state.wait_for(|state| *state != TopologyState::Starting).await;
+        reached.is_ok_and(|state| *state == TopologyState::Running)
     }
 
     /// Every stage: what it is doing and what it has counted.

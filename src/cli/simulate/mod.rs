@@ -4,6 +4,7 @@
 //! as acknowledged was: each message is published at QoS 1 and counted at its PUBACK.
 
 mod connection;
+mod demo;
 mod fleet;
 mod random;
 mod report;
@@ -24,8 +25,10 @@ use telemill_engine::topology::HumanDuration;
 use tokio::time::Instant;
 
 use self::connection::Shared;
+pub use self::demo::Demo;
 use self::fleet::{Fleet, Traits};
 use self::report::{End, Report};
+use self::run::Stop;
 use self::schedule::{Schedule, Terms};
 use self::tally::{Summary, Tally};
 use self::template::Template;
@@ -176,7 +179,7 @@ impl Simulate {
             silent: self.silent,
             silent_after: self.silent_after.get(),
         };
-        let connections = self.connections.unwrap_or(16).min(self.devices);
+        let connections = self.connections.map_or_else(|| default_connections(self.devices), |n| n.min(self.devices));
         Ok(Checked { broker, traits, terms, connections })
     }
 
@@ -188,6 +191,7 @@ impl Simulate {
             (None, Some(lasts)) => End::Time(lasts),
             (None, None) => End::Open,
         };
+        let stop = Stop::signals().context("cannot listen for signals")?;
         let (schedule, fleet) = (Schedule::new(terms), Fleet::new(traits));
         let shared = Shared {
             broker,
@@ -196,7 +200,7 @@ impl Simulate {
             tally: Tally::default(),
             report: Report::new(end),
         };
-        let (summary, result) = run::run(Arc::new(shared), schedule, fleet, connections).await;
+        let (summary, result) = run::run(Arc::new(shared), schedule, fleet, connections, stop).await;
         if let Err(failure) = &result {
             out::note(format_args!("error: {failure}"));
         }
@@ -206,6 +210,11 @@ impl Simulate {
         }
         Ok(if result.is_ok() { DONE } else { FAILED })
     }
+}
+
+/// The connections of a fleet: one a device, at most 16.
+fn default_connections(devices: u32) -> u32 {
+    devices.min(16)
 }
 
 fn with_seed(summary: &Summary, seed: u64) -> anyhow::Result<serde_json::Value> {

@@ -18,6 +18,7 @@ pub(super) struct Report {
     /// None where nobody watches a terminal.
     bar: Option<ProgressBar>,
     end: End,
+    silent: bool,
 }
 
 /// What progress is measured against.
@@ -34,7 +35,12 @@ pub(super) enum End {
 impl Report {
     pub(super) fn new(end: End) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| bar(end));
-        Report { bar, end }
+        Report { bar, end, silent: false }
+    }
+
+    /// Shows nothing.
+    pub(super) fn silent() -> Self {
+        Report { bar: None, end: End::Open, silent: true }
     }
 
     /// How often [`progress`](Self::progress) wants to be called.
@@ -44,6 +50,9 @@ impl Report {
 
     /// Shows how far it is.
     pub(super) fn progress(&self, now: &Summary) {
+        if self.silent {
+            return;
+        }
         let Some(bar) = &self.bar else {
             out::note(line(now));
             return;

@@ -110,6 +110,8 @@ pub fn check(document: &Document, registry: &Registry, problems: &mut Problems) 
         },
         marks,
         drain_deadline: spec.drain_deadline.get(),
+        simulate: spec.simulate,
+        connections,
     })
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Drafted<'n> {
     pub(super) inputs: Vec<Located<String>>,
     /// Known as soon as the kind is, even when its settings are wrong.
     pub(super) kind: Option<Kind>,
+    /// The connection that it names.
+    pub(super) connection: Option<Arc<str>>,
     /// None when something in it is wrong.
     pub(super) checked: Option<CheckedStage<StageFactory>>,
     pub(super) limits: StageLimits,
@@ -74,13 +76,22 @@ fn check_one<'n>(name: &str, node: &'n Node, around: Around<'_>, problems: &mut 
         records: at_least_one("mailbox.records", &spec.mailbox.records, node, problems) as usize,
         bytes: u64::from(spec.mailbox.bytes) as usize,
     };
-    let mut draft =
-        Drafted { name: name.into(), node, inputs: spec.inputs, kind: None, checked: None, limits, capacity };
+    let mut draft = Drafted {
+        name: name.into(),
+        node,
+        inputs: spec.inputs,
+        kind: None,
+        connection: None,
+        checked: None,
+        limits,
+        capacity,
+    };
     let what = format!("stage `{name}`");
     let Some((kind, settings)) = kind_of(node, STAGE_FIELDS, &what, problems) else { return draft };
     let stages = &around.registry.stages;
     let Some(entry) = entry_of(stages, (kind, settings), node, "stage", around, problems) else { return draft };
     draft.kind = Some(Kind { name: entry.kind, role: entry.role, outlets: entry.outlets });
+    draft.connection = settings.get("connection").and_then(Node::as_str).map(Arc::from);
     let inputs: Vec<String> = draft.inputs.iter().map(|input| input.value.clone()).collect();
     draft.checked = run_check(stages, entry, settings, name, &inputs, around, problems);
     draft
