@@ -15,7 +15,6 @@ use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::{CommandSink, CommandSinks, CommandsSpec};
-use crate::topology::{UNKNOWN_CONNECTION, WRONG_CONNECTION};
 
 /// A named connection of a topology file: addresses and credentials, shared by the stages that name it.
 pub trait Connection: Sized + Send + Sync + 'static {
@@ -79,6 +78,11 @@ impl Connections {
         fitting.map(|(name, _)| name.as_str()).collect()
     }
 }
+
+/// A stage names a connection that is not declared.
+pub(crate) const UNKNOWN_CONNECTION: &str = "topology::unknown_connection";
+/// A stage names a connection of a kind that it cannot use.
+pub(crate) const WRONG_CONNECTION: &str = "topology::wrong_connection";
 
 /// A connection that the topology declares.
 #[derive(Clone)]

@@ -240,10 +240,10 @@ pub struct Registry {
     pub stores: Kinds<MakeStore>,
     /// Connections.
     pub connections: Kinds<Declared>,
-    /// What brings commands to devices.
-    pub command_sinks: CommandSinks,
     /// The kinds of connection that lead to a log.
     pub logs: BTreeSet<&'static str>,
+    /// What brings commands to devices.
+    pub command_sinks: CommandSinks,
 }
 
 impl Registry {

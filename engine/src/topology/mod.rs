@@ -9,7 +9,7 @@ mod schema;
 mod simulate;
 mod spec;
 
-pub use check::{CHECK_CODES, UNKNOWN_CONNECTION, WRONG_CONNECTION, check};
+pub use check::{CHECK_CODES, check};
 pub use document::{
     ByteSize, Diagnostics, Document, Entries, FieldPath, HumanDuration, Located, Node, Problem, Problems, Secret,
     Source, Span, decode,

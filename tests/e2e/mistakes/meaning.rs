@@ -243,5 +243,10 @@ fn the_log_of_the_topics_must_be_one() {
     };
     let hint = "connections of kind `kafka` here: `log`";
     check("lgo", "topology::unknown_connection", "there is no connection `lgo`", hint);
-    check("state", "topology::wrong_connection", "`state` is of kind `redis`, which has no topics", hint);
+    check(
+        "state",
+        "topology::wrong_connection",
+        "connection `state` is of kind `redis`, but `kafka` is needed here",
+        hint,
+    );
 }

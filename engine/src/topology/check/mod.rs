@@ -11,7 +11,7 @@ mod topics;
 
 use std::sync::Arc;
 
-use crate::context::{CheckContext, Connections, FieldProblem, Topics};
+use crate::context::{CheckContext, Connections, FieldProblem, Topics, UNKNOWN_CONNECTION, WRONG_CONNECTION};
 use crate::registry::{Entry, Kinds, MakeStore, Registry};
 use crate::retry::BackoffPolicy;
 use crate::runtime::RestartPolicy;
@@ -32,11 +32,6 @@ pub const UNUSED: &str = "topology::unused";
 pub const ONE_KIND: &str = "topology::one_kind";
 /// Topics that cannot work together.
 pub const BAD_TOPICS: &str = "topology::bad_topics";
-
-/// A connection that is not declared.
-pub const UNKNOWN_CONNECTION: &str = "topology::unknown_connection";
-/// A connection of another kind than is needed.
-pub const WRONG_CONNECTION: &str = "topology::wrong_connection";
 
 /// The codes of this layer, each with what `telemill explain` says about it.
 pub const CHECK_CODES: &[(&str, &str)] = &[

@@ -1,7 +1,6 @@
 //! `topics:`: defaults, and the topics that differ from them.
 
-use super::{UNKNOWN_CONNECTION, WRONG_CONNECTION};
-use crate::context::{Connections, TopicDecl, Topics};
+use crate::context::{CheckContext, Connections, Declared, FieldProblem, TopicDecl, Topics};
 use crate::registry::Registry;
 use crate::topology::document::{Located, Node, Problem, Problems, codes, decode};
 use crate::topology::spec::TopicSpec;
@@ -40,27 +39,23 @@ pub(super) fn check(root: &Node, registry: &Registry, connections: &Connections,
 
 /// The connection under `topics.defaults` must be there and lead to something that has topics.
 fn leads_to_a_log(named: &Located<String>, registry: &Registry, connections: &Connections, problems: &mut Problems) {
-    let name = &named.value;
-    let quoted = |name: &str| format!("`{name}`");
-    let kinds = registry.logs.iter().map(|kind| quoted(kind)).collect::<Vec<_>>().join(" or ");
-    let (code, message) = match connections.get(name) {
-        None => (UNKNOWN_CONNECTION, format!("there is no connection `{name}`")),
-        // One whose kind is not even known has its problem already.
-        Some(declared) if declared.kind.is_empty() || registry.logs.contains(declared.kind) => return,
-        Some(declared) => {
-            let kind = declared.kind;
-            let message =
-                format!("connection `{name}` is of kind `{kind}`, which has no topics; {kinds} is needed here");
-            (WRONG_CONNECTION, message)
-        }
-    };
-    let logs: Vec<_> = registry.logs.iter().copied().collect();
-    let fit: Vec<_> = connections.of_kinds(&logs).into_iter().map(quoted).collect();
-    let hint = match fit.as_slice() {
-        [] => format!("declare a connection of kind {kinds} under `connections:`"),
-        fit => format!("connections of kind {kinds} here: {}", fit.join(", ")),
-    };
-    problems.push(Problem::new(code, message).at("topics.defaults.connection").span(named.span).hint(hint));
+    let kinds: Vec<&str> = registry.logs.iter().copied().collect();
+    // Of a connection whose kind is not known nothing more is to be said.
+    let fits = |declared: &Declared| declared.kind.is_empty() || kinds.contains(&declared.kind);
+    if connections.get(&named.value).is_some_and(fits) {
+        return;
+    }
+    let (mut found, topics) = (Vec::new(), Topics::default());
+    let mut cx = CheckContext { name: "topics", inputs: &[], connections, topics: &topics, problems: &mut found };
+    let none: Option<()> = cx.no_connection("topics.defaults.connection", &named.value, &kinds);
+    debug_assert!(none.is_none(), "it only reports");
+    for FieldProblem { at, code, message, hint, .. } in found {
+        let problem = Problem::new(code, message).at(at.as_str()).span(named.span);
+        problems.push(match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        });
+    }
 }
 
 fn apply(spec: &TopicSpec, base: &TopicDecl, path: &str, problems: &mut Problems) -> TopicDecl {
