@@ -15,8 +15,7 @@ use crate::kafka::connection::KafkaConnection;
 use crate::kafka::reader::{ReadError, Reader};
 use crate::kafka::topics::EnsuredTopic;
 use crate::kafka::wire::record_from_message;
-
-use super::cursor::{BadCursor, LogCursor};
+use crate::log::cursor::{BadCursor, LogCursor};
 
 /// How many entries wait for a reader that is slow; then the log is read no further.
 const AHEAD: usize = 64;

@@ -11,15 +11,15 @@ use thiserror::Error;
 use uuid::Uuid;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogCursor {
-    pub(super) topic: TopicId,
+pub(crate) struct LogCursor {
+    pub(crate) topic: TopicId,
     /// By partition.
-    pub(super) next: Vec<i64>,
+    pub(crate) next: Vec<i64>,
 }
 
 #[derive(Debug, Error)]
 #[error("`{0}` is no cursor of the alert log; leave it out to begin with what comes now")]
-pub(super) struct BadCursor(String);
+pub(crate) struct BadCursor(String);
 
 impl fmt::Display for LogCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
