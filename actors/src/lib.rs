@@ -2,8 +2,8 @@
 
 pub mod alert_evaluator;
 pub mod device_session;
-mod ingress;
 pub mod embedded;
+mod ingress;
 pub mod kafka;
 pub mod kafka_dead_letters;
 pub mod kafka_router;

@@ -2,5 +2,6 @@
 
 pub mod connection;
 pub mod disk;
+pub mod endpoint;
 
 pub use connection::EmbeddedConnection;

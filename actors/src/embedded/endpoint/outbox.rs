@@ -19,6 +19,8 @@ pub(crate) struct Queued {
     pub(crate) id: EventId,
     pub(crate) topic: Arc<str>,
     pub(crate) payload: Bytes,
+    /// 0: it is forgotten as it is sent.
+    pub(crate) qos: u8,
     /// It may have been sent by an earlier process.
     pub(crate) perhaps_sent: bool,
     /// Told when the client has it; dropped, it does not.
@@ -28,7 +30,8 @@ pub(crate) struct Queued {
 /// A command on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sending {
-    pub(crate) packet_id: u16,
+    /// None at QoS 0.
+    pub(crate) packet_id: Option<u16>,
     pub(crate) dup: bool,
     pub(crate) topic: Arc<str>,
     pub(crate) payload: Bytes,
@@ -54,9 +57,15 @@ impl Outbox {
         self.sent.iter().map(|(_, queued)| queued).chain(&self.waiting).any(|queued| queued.id == id)
     }
 
-    /// The place of the next command.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.last_sequence + 1
+    /// The places of all commands.
+    pub(crate) fn sequences(&self) -> impl Iterator<Item = u64> + '_ {
+        self.sent.iter().map(|(_, queued)| queued).chain(&self.waiting).map(|queued| queued.sequence)
+    }
+
+    /// The place of one more command.
+    pub(crate) fn reserve(&mut self) -> u64 {
+        self.last_sequence += 1;
+        self.last_sequence
     }
 
     /// Puts a command in, behind all others.
@@ -71,9 +80,16 @@ impl Outbox {
             return None;
         }
         let queued = self.waiting.pop_front()?;
+        if queued.qos == 0 {
+            if let Some(taken) = queued.taken {
+                // Whoever asked may have gone.
+                let _ = taken.send(());
+            }
+            return Some(Sending { packet_id: None, dup: false, topic: queued.topic, payload: queued.payload });
+        }
         let packet_id = self.free_packet_id();
         let sending = Sending {
-            packet_id,
+            packet_id: Some(packet_id),
             dup: queued.perhaps_sent,
             topic: queued.topic.clone(),
             payload: queued.payload.clone(),
@@ -85,7 +101,7 @@ impl Outbox {
     /// The client is back: what was sent and not acknowledged is to be sent again, under the same packet ids.
     pub(crate) fn again(&self) -> Vec<Sending> {
         let again = |(packet_id, queued): &(u16, Queued)| Sending {
-            packet_id: *packet_id,
+            packet_id: Some(*packet_id),
             dup: true,
             topic: queued.topic.clone(),
             payload: queued.payload.clone(),
@@ -118,13 +134,14 @@ mod tests {
     fn outbox(commands: u64) -> Outbox {
         let mut outbox = Outbox::default();
         for number in 1..=commands {
-            let sequence = outbox.next_sequence();
+            let sequence = outbox.reserve();
             assert_eq!(sequence, number);
             outbox.push(Queued {
                 sequence,
                 id: EventId(Ulid(number.into())),
                 topic: "c".into(),
                 payload: number.to_string().into(),
+                qos: 1,
                 perhaps_sent: false,
                 taken: None,
             });
@@ -133,7 +150,7 @@ mod tests {
     }
 
     fn sent(sending: Option<Sending>) -> Option<(u16, bool, String)> {
-        sending.map(|s| (s.packet_id, s.dup, String::from_utf8_lossy(&s.payload).into_owned()))
+        sending.map(|s| (s.packet_id.unwrap_or_default(), s.dup, String::from_utf8_lossy(&s.payload).into_owned()))
     }
 
     #[test]
@@ -162,20 +179,31 @@ mod tests {
     #[test]
     fn packet_ids_come_round_without_zero_and_pass_over_those_in_use() {
         let mut outbox = outbox(1);
-        assert_eq!(outbox.next(9).map(|s| s.packet_id), Some(1));
+        assert_eq!(outbox.next(9).and_then(|s| s.packet_id), Some(1));
         for expect in (2..=u16::MAX).chain([2]) {
             outbox.push(Queued {
                 sequence: 9,
                 id: EventId(Ulid(9)),
                 topic: "c".into(),
                 payload: Bytes::new(),
+                qos: 1,
                 perhaps_sent: true,
                 taken: None,
             });
             let sending = outbox.next(9).unwrap();
-            assert_eq!((sending.packet_id, sending.dup), (expect, true));
+            assert_eq!((sending.packet_id, sending.dup), (Some(expect), true));
             outbox.settle(expect);
         }
+    }
+
+    #[test]
+    fn a_command_at_qos_0_is_done_when_it_is_sent() {
+        let mut outbox = Outbox::default();
+        let (taken, mut told) = oneshot::channel();
+        let (id, topic, payload) = (EventId(Ulid(1)), "c".into(), Bytes::new());
+        outbox.push(Queued { sequence: 1, id, topic, payload, qos: 0, perhaps_sent: false, taken: Some(taken) });
+        assert_eq!(outbox.next(1).map(|s| (s.packet_id, s.dup)), Some((None, false)));
+        assert_eq!((outbox.len(), told.try_recv()), (0, Ok(())));
     }
 
     #[test]

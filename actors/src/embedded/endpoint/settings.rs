@@ -142,7 +142,8 @@ impl EndpointSettings {
             limits,
         };
         if !settings.listen.ip().is_loopback() && !settings.authenticates() {
-            let message = format!("{} can be reached from other machines, and anyone could be any device", settings.listen);
+            let message =
+                format!("{} can be reached from other machines, and anyone could be any device", settings.listen);
             let hint = "listen on 127.0.0.1, or say who may connect: `auth: { users: … }`, or `tls:` with `client_ca:`";
             cx.problem("mqtt_listen", "embedded::open_endpoint", message, hint);
         }
@@ -212,7 +213,10 @@ mod tests {
         let open = |spec: EndpointSpec| problems(spec).iter().any(|(at, _)| at == "mqtt_listen");
         assert!(!open(spec("127.0.0.1:1883")) && !open(spec("[::1]:1883")) && !open(spec("127.0.0.9:0")));
         assert!(open(spec("0.0.0.0:1883")) && open(spec("[::]:1883")) && open(spec("192.168.0.1:1883")));
-        assert!(open(EndpointSpec { tls: tls(false), ..spec("0.0.0.0:1883") }), "TLS alone says who we are, not who they are");
+        assert!(
+            open(EndpointSpec { tls: tls(false), ..spec("0.0.0.0:1883") }),
+            "TLS alone says who we are, not who they are"
+        );
         assert!(!open(EndpointSpec { tls: tls(true), ..spec("0.0.0.0:1883") }));
         let auth = Some(AuthSpec { users: Secret::env("USERS") });
         assert!(!open(EndpointSpec { auth, ..spec("0.0.0.0:1883") }));

@@ -1,24 +1,19 @@
 //! Sessions that outlive their connection, and the commands that wait in them, on disk (`docs/formats.md`, "MQTT
 //! sessions of the embedded endpoint").
 //!
-//! One task writes: all changes that have gathered go into one atomic write, so that ten thousand devices that connect
-//! at once do not cost ten thousand times the disk.
+//! The data directory gathers what is committed at the same time into one write, so ten thousand devices that connect at
+//! once do not cost ten thousand times the disk.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use telemill_engine::record::EventId;
-use tokio::sync::{mpsc, oneshot};
-use tracing::error;
 
-/// The place on disk. Blocking.
-pub(crate) trait Keeper: Send + Sync + 'static {
-    /// Everything that is there, in the order of the keys.
-    fn load(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String>;
-    /// Puts and removes (none) in one atomic write; durable when it returns.
-    fn write(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), String>;
-}
+use crate::embedded::disk::{Disk, DiskError, KeyRange, Read, Row, Space, Tx, View};
+
+/// The space of all of it.
+const SPACE: Space = Space("mqtt_sessions");
 
 /// A session as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,7 +104,7 @@ pub(crate) struct Kept {
 ///
 /// # Errors
 /// Says which key does not have the form that it should have.
-fn decode(entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<Kept>, String> {
+fn decode(entries: Vec<Row>) -> Result<Vec<Kept>, String> {
     let malformed = |key: &[u8], why: &str| Err(format!("the entry `{}` of MQTT sessions {why}", key.escape_ascii()));
     let mut commands: Vec<(String, CommandRecord)> = Vec::new();
     let mut sessions: Vec<Kept> = Vec::new();
@@ -122,7 +117,7 @@ fn decode(entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<Kept>, String> {
                 (_, Ok(_)) => return malformed(&key, "is of a newer version"),
                 _ => return malformed(&key, "is damaged"),
             },
-            Some((&COMMAND, rest)) => match decode_command(rest, value) {
+            Some((&COMMAND, rest)) => match decode_command(rest, &value) {
                 Some(command) => commands.push(command),
                 None => return malformed(&key, "is damaged, or of a newer version"),
             },
@@ -138,106 +133,68 @@ fn decode(entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<Vec<Kept>, String> {
     Ok(sessions)
 }
 
-fn decode_command(key: &[u8], value: Vec<u8>) -> Option<(String, CommandRecord)> {
+fn decode_command(key: &[u8], value: &Bytes) -> Option<(String, CommandRecord)> {
     let (client, sequence) = key.split_at_checked(key.len().checked_sub(9)?)?;
     let sequence = u64::from_be_bytes(sequence.strip_prefix(&[0])?.try_into().ok()?);
     let client = std::str::from_utf8(client).ok()?.to_owned();
     let end = value.iter().position(|byte| *byte == 0)?;
-    let head: CommandHead = serde_json::from_slice(&value[..end]).ok().filter(|head: &CommandHead| head.v == VERSION)?;
-    let payload = Bytes::from(value).slice(end + 1..);
+    let head: CommandHead =
+        serde_json::from_slice(&value[..end]).ok().filter(|head: &CommandHead| head.v == VERSION)?;
+    let payload = value.slice(end + 1..);
     Some((client, CommandRecord { sequence, id: head.id, topic: head.topic, payload }))
 }
 
-type Job = (Vec<Change>, oneshot::Sender<Result<(), Arc<str>>>);
-
 /// Where changes are handed in.
 #[derive(Clone)]
-pub(crate) struct Store {
-    keeper: Arc<dyn Keeper>,
-    jobs: mpsc::Sender<Job>,
-}
-
-/// How many changes are handed in before handing in waits.
-const QUEUE: usize = 1024;
+pub(crate) struct Store(Arc<Disk>);
 
 impl Store {
-    /// Starts the task that writes. It ends with the last copy of this.
-    pub(crate) fn start(keeper: Arc<dyn Keeper>) -> Self {
-        let (jobs, receiver) = mpsc::channel(QUEUE);
-        let writer = keeper.clone();
-        tokio::task::spawn_blocking(move || write_all(&*writer, receiver));
-        Store { keeper, jobs }
+    /// The sessions in a data directory.
+    pub(crate) fn new(disk: Arc<Disk>) -> Self {
+        Store(disk)
     }
 
     /// Everything that was kept.
-    pub(crate) async fn load(&self) -> Result<Vec<Kept>, String> {
-        let keeper = self.keeper.clone();
-        let loaded = tokio::task::spawn_blocking(move || keeper.load().and_then(decode)).await;
-        loaded.unwrap_or_else(|error| Err(format!("reading MQTT sessions failed: {error}")))
+    pub(crate) async fn load(&self) -> Result<Vec<Kept>, DiskError> {
+        let read = |view: &View<'_>| view.rows(SPACE, KeyRange::prefix("")).collect::<Result<Vec<Row>, DiskError>>();
+        decode(self.0.read(read).await?).map_err(DiskError::Broken)
     }
 
     /// Returns when the changes are durable.
-    pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<(), Arc<str>> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let (done, answer) = oneshot::channel();
-        let gone = || Arc::from("the task that writes MQTT sessions has ended");
-        self.jobs.send((changes, done)).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+    pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<(), DiskError> {
+        if changes.is_empty() { Ok(()) } else { self.commit_then(changes, || ()).await }
     }
-}
 
-fn write_all(keeper: &dyn Keeper, mut jobs: mpsc::Receiver<Job>) {
-    let mut gathered: Vec<Job> = Vec::new();
-    while jobs.blocking_recv_many(&mut gathered, QUEUE) > 0 {
-        let changes = gathered.iter_mut().flat_map(|(changes, _)| changes.drain(..)).map(|Change(k, v)| (k, v));
-        let written = keeper.write(changes.collect()).map_err(Arc::from);
-        if let Err(why) = &written {
-            error!(code = "mqtt_endpoint::sessions_not_written", error = %why, "MQTT sessions cannot be written");
-        }
-        for (_, done) in gathered.drain(..) {
-            // Whoever asked may have gone.
-            let _ = done.send(written.clone());
-        }
+    /// As [`Store::commit`]; runs `then` as soon as the changes are durable, in the order of the calls. It must be quick.
+    pub(crate) async fn commit_then(
+        &self,
+        changes: Vec<Change>,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<(), DiskError> {
+        let write = move |tx: &mut Tx<'_>| {
+            for Change(key, value) in changes {
+                match value {
+                    Some(value) => tx.insert(SPACE, key, value),
+                    None => tx.remove(SPACE, key),
+                }
+            }
+            tx.on_durable(then);
+            Ok::<_, DiskError>(())
+        };
+        self.0.write(write).await
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Mutex;
-
+mod tests {
     use ulid::Ulid;
 
     use super::*;
 
-    /// Keeps everything in memory; can be told to fail.
-    #[derive(Default)]
-    pub(crate) struct Memory {
-        entries: Mutex<BTreeMap<Vec<u8>, Vec<u8>>>,
-    }
-
-    impl Keeper for Memory {
-        fn load(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
-            Ok(self.entries.lock().unwrap().clone().into_iter().collect())
-        }
-
-        fn write(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), String> {
-            let mut entries = self.entries.lock().unwrap();
-            for (key, value) in changes {
-                match value {
-                    Some(value) => drop(entries.insert(key, value)),
-                    None => drop(entries.remove(&key)),
-                }
-            }
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn what_is_committed_is_read_back() {
-        let store = Store::start(Arc::new(Memory::default()));
+        let dir = std::env::temp_dir().join(format!("telemill-mqtt-sessions-{}", std::process::id()));
+        let store = Store::new(Disk::open(&dir, 0).await.unwrap());
         let session = SessionRecord::new(60, vec![("devices/d1/commands".to_owned(), 1)]);
         let id = |n: u128| EventId(Ulid(n));
         let changes = vec![
@@ -264,12 +221,13 @@ pub(crate) mod tests {
         assert_eq!((kept[0].client.as_str(), kept[0].commands.len()), ("d\r\n+#", 0));
         store.commit(vec![Change::no_session("d1")]).await.unwrap();
         assert_eq!(store.load().await.unwrap().len(), 1);
+        std::fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
     fn what_has_another_form_is_refused_by_name() {
         let check = |key: &[u8], value: &[u8], says: &str| {
-            let error = decode(vec![(key.to_vec(), value.to_vec())]).unwrap_err();
+            let error = decode(vec![(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))]).unwrap_err();
             assert!(error.contains(says), "{error}");
         };
         check(b"sd1", br#"{"v":2,"expiry":1,"subscriptions":[]}"#, "`sd1` of MQTT sessions is of a newer version");
