@@ -279,9 +279,10 @@ impl Hub {
             for (filter, qos) in filters {
                 let mut code = access.subscribe(&self.commands, filter, *qos);
                 if !code.is_error() {
+                    let is_full = session.subscriptions.len() >= self.limits.subscriptions;
                     match session.subscriptions.iter_mut().find(|(known, _)| **known == **filter) {
                         Some((_, known)) => *known = code.0,
-                        None if session.subscriptions.len() >= self.limits.subscriptions => code = Code::QUOTA_EXCEEDED,
+                        None if is_full => code = Code::QUOTA_EXCEEDED,
                         None => {
                             let filter: Arc<str> = filter.as_str().into();
                             session.subscriptions.push((filter.clone(), code.0));

@@ -68,15 +68,6 @@ struct Entry {
     owed: Option<Arc<Peer>>,
 }
 
-/// Why there is nothing more to read.
-#[derive(Clone, Debug)]
-pub(crate) enum Failure {
-    /// Going on would only do harm.
-    Broken(String),
-    /// The source is to be built again.
-    Rebuild(&'static str),
-}
-
 /// What the reader finds.
 pub(crate) enum Found {
     Nothing,
@@ -122,7 +113,8 @@ struct Inner {
     out: VecDeque<Out>,
     last_tag: u64,
     assignment: Assignment,
-    ended: Option<Option<Failure>>,
+    /// There is nothing more to read; why, where the source is to be built again.
+    ended: Option<Option<&'static str>>,
 }
 
 /// A batch that was handed out.
@@ -261,10 +253,10 @@ impl Intake {
         self.readable.notify_one();
     }
 
-    /// Nothing more is read from here. The first word counts.
-    pub(crate) fn end(&self, why: Option<Failure>) {
+    /// Nothing more is read from here. The first word counts. `rebuild`: why the source is to be built again.
+    pub(crate) fn end(&self, rebuild: Option<&'static str>) {
         self.with(|inner| {
-            inner.ended.get_or_insert(why);
+            inner.ended.get_or_insert(rebuild);
         });
         self.readable.notify_one();
     }
@@ -275,7 +267,7 @@ impl Intake {
     pub(crate) fn take(&self, max_records: usize) -> Found {
         let (found, room) = self.with(|inner| {
             if let Some(ended) = &inner.ended {
-                return (Found::Event(ending(ended.as_ref())), false);
+                return (Found::Event(ending(*ended)), false);
             }
             if inner.assignment != Assignment::Done {
                 let ask = inner.assignment == Assignment::Needed;
@@ -382,11 +374,10 @@ impl Item {
     }
 }
 
-fn ending(why: Option<&Failure>) -> Result<SourceEvent, SourceError> {
-    match why {
+fn ending(rebuild: Option<&str>) -> Result<SourceEvent, SourceError> {
+    match rebuild {
         None => Ok(SourceEvent::End),
-        Some(Failure::Broken(why)) => Err(SourceError::Broken(why.clone())),
-        Some(Failure::Rebuild(why)) => Err(SourceError::Unavailable((*why).to_owned())),
+        Some(why) => Err(SourceError::Unavailable(why.to_owned())),
     }
 }
 

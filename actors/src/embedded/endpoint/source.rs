@@ -13,7 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 use super::gate::Gate;
-use super::intake::{Failure, Found, Intake, PARTITION};
+use super::intake::{Found, Intake, PARTITION};
 use super::listener::Listener;
 use super::machine::Bounds;
 use super::meters::Meters;
@@ -182,7 +182,7 @@ impl Acker for EmbeddedAcker {
     /// What was let go of only its devices can send again, and they do that after a reconnect: all connections end, and
     /// the endpoint is built anew.
     async fn give_back(&mut self, _: Partition, _: u64) -> Result<(), SourceError> {
-        self.leave(Some(Failure::Rebuild("a batch was let go of; the devices send it again"))).await;
+        self.leave(Some("a batch was let go of; the devices send it again")).await;
         Ok(())
     }
 
@@ -193,11 +193,11 @@ impl Acker for EmbeddedAcker {
 }
 
 impl EmbeddedAcker {
-    async fn leave(&mut self, why: Option<Failure>) {
+    async fn leave(&mut self, rebuild: Option<&'static str>) {
         self.stop.notify_one();
         if !self.task.0.is_finished() && tokio::time::timeout(CLOSE_WITHIN, &mut self.task.0).await.is_err() {
             self.task.0.abort();
         }
-        self.intake.end(why);
+        self.intake.end(rebuild);
     }
 }

@@ -6,12 +6,12 @@
 use bytes::Bytes;
 use mqtt_protocol_core::mqtt::ArcPayload;
 use mqtt_protocol_core::mqtt::connection::RawPacket;
-use mqtt_protocol_core::mqtt::packet::{GenericPacketTrait, Property, Qos, SubEntry, v3_1_1, v5_0};
+use mqtt_protocol_core::mqtt::packet::{Property, Qos, SubEntry, v3_1_1, v5_0};
 use mqtt_protocol_core::mqtt::result_code::{DisconnectReasonCode, MqttError};
 
 use super::packets::{Code, Connect, Fault, Incoming, Publish, Subscribe, Version, Will};
 
-const CONNECT: u8 = 1;
+pub(super) const CONNECT: u8 = 1;
 const PUBLISH: u8 = 3;
 const PUBACK: u8 = 4;
 const SUBSCRIBE: u8 = 8;
@@ -37,13 +37,18 @@ pub(super) fn fault_of(error: MqttError) -> Fault {
     Fault::new(code, what)
 }
 
+/// Something else came before the CONNECT.
+pub(super) fn no_connect() -> Fault {
+    Fault::new(Code::PROTOCOL_ERROR, "the first packet is not a CONNECT")
+}
+
 /// The version that a CONNECT asks for.
 ///
 /// # Errors
 /// With the code for a version that is not spoken here when it is MQTT at all, else as malformed.
 pub(super) fn version(raw: &RawPacket) -> Result<Version, Fault> {
     if raw.packet_type() != CONNECT {
-        return Err(Fault::new(Code::PROTOCOL_ERROR, "the first packet is not a CONNECT"));
+        return Err(no_connect());
     }
     match raw.data_as_slice() {
         [0, 4, b'M', b'Q', b'T', b'T', 4, ..] => Ok(Version::V3),

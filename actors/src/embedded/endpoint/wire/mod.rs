@@ -21,6 +21,8 @@ pub(crate) use packets::{Code, Connect, Fault, Incoming, Publish, Subscribe, Ter
 /// One connection's bytes.
 pub(crate) struct Wire {
     framing: PacketBuilder,
+    /// The first byte has come.
+    begun: bool,
     version: Option<Version>,
     /// The largest packet that the client takes.
     send_limit: usize,
@@ -29,7 +31,8 @@ pub(crate) struct Wire {
 impl Wire {
     /// A connection on which nothing was said; packets above `packet_limit` bytes are refused.
     pub(crate) fn new(packet_limit: u32) -> Self {
-        Wire { framing: PacketBuilder::with_maximum_packet_size(packet_limit), version: None, send_limit: usize::MAX }
+        let framing = PacketBuilder::with_maximum_packet_size(packet_limit);
+        Wire { framing, begun: false, version: None, send_limit: usize::MAX }
     }
 
     /// The version that the client speaks, once it has said so.
@@ -39,6 +42,14 @@ impl Wire {
 
     /// The next packet in `bytes`; takes from them what it has used. None when there is no whole one yet.
     pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Option<Result<Incoming, Fault>> {
+        if let Some(first) = bytes.first()
+            && !std::mem::replace(&mut self.begun, true)
+            && first >> 4 != decode::CONNECT
+        {
+            // Not to be waited for: the rest of what is no packet may never come.
+            *bytes = &[];
+            return Some(Err(decode::no_connect()));
+        }
         while !bytes.is_empty() {
             let mut cursor = Cursor::new(*bytes);
             let built = self.framing.feed(&mut cursor);
