@@ -16,7 +16,7 @@ use bytes::Bytes;
 use telemill_engine::batch::Previous;
 use telemill_engine::clock::Timestamp;
 use telemill_engine::device_id::DeviceId;
-use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record};
+use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record, Sent};
 use telemill_engine::source::{RejectedRecord, SourceBatch, SourceError, SourceEvent};
 use tokio::sync::{Notify, watch};
 use ulid::Ulid;
@@ -53,6 +53,7 @@ pub(crate) struct Draft {
     /// None at QoS 0, and for a will.
     pub(crate) packet_id: Option<u16>,
     pub(crate) payload_hash: u64,
+    pub(crate) sent: Sent,
 }
 
 #[derive(Debug)]
@@ -197,8 +198,10 @@ impl Intake {
 
     fn item(&self, draft: Draft, id: EventId, origin: Origin, now: Timestamp) -> Item {
         let device = draft.device.unwrap_or_else(|| self.nobody.clone());
+        let sent = draft.sent;
         let mut record = Record::new(id, device, draft.kind, draft.payload, now);
         record.origin = Some(origin);
+        record.sent = sent;
         match draft.unfit {
             None => Item::Record(record),
             Some((why, topic)) => {

@@ -21,7 +21,7 @@ use super::link::Link;
 use super::peer::Peer;
 use super::shared::Shared;
 use super::tls;
-use super::wire::{Code, Publish};
+use super::wire::Code;
 use crate::ingress::pulse::Pulse;
 
 /// Marks are a second apart.
@@ -112,8 +112,7 @@ impl Listener {
         self.shared.commit_behind(changes);
         for (client, will, _) in wills {
             debug!(code = "mqtt_endpoint::will", client = &*client, "a will that was held back is said");
-            let publish = Publish { topic: will.topic, payload: will.payload, packet_id: None, dup: false };
-            intake.put(&mut vec![self.shared.draft(publish)], &Arc::new(Peer::new()), self.shared.now());
+            intake.put(&mut vec![self.shared.draft_of_will(will)], &Arc::new(Peer::new()), self.shared.now());
         }
         let (connected, sessions) = hub.counts();
         meters.connections.set(connected as f64);

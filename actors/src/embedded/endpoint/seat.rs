@@ -15,7 +15,7 @@ use super::outbox::Sending;
 use super::peer::Peer;
 use super::shared::Shared;
 use super::store::Change;
-use super::wire::{Code, Connect, Publish, Terms, Version, Will};
+use super::wire::{Code, Connect, Terms, Version, Will};
 
 /// A client's place.
 pub(crate) struct Seat {
@@ -193,9 +193,8 @@ impl Seat {
             Some(will) if will.delay > 0 => (None, Some((will, self.access.clone()))),
             will => (will, None),
         };
-        if let Some(Will { topic, payload, .. }) = now {
-            let publish = Publish { topic, payload, packet_id: None, dup: false };
-            intake.put(&mut vec![self.shared.draft(publish)], &self.peer, self.shared.now());
+        if let Some(will) = now {
+            intake.put(&mut vec![self.shared.draft_of_will(will)], &self.peer, self.shared.now());
         }
         let changes = hub.detach(&self.client, self.generation, self.session_expiry, held, Instant::now());
         self.shared.commit_behind(changes);

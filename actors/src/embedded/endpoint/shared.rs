@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use telemill_engine::clock::{Clock, Timestamp};
-use telemill_engine::record::{Kind, Reason};
+use telemill_engine::record::{Kind, Reason, Sent};
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -14,7 +14,7 @@ use super::machine::Bounds;
 use super::meters::Meters;
 use super::settings::Limits;
 use super::store::{Change, Store};
-use super::wire::Publish;
+use super::wire::{Publish, Will};
 use crate::ingress::payload::Unfit;
 use crate::ingress::{Look, Routes};
 
@@ -42,14 +42,22 @@ impl Shared {
         self.clock.now()
     }
 
+    /// Looks at a will that is to be said.
+    pub(crate) fn draft_of_will(&self, will: Will) -> Draft {
+        let publish = Publish { topic: will.topic, payload: will.payload, packet_id: None, dup: false };
+        let draft = self.draft(publish);
+        Draft { sent: Sent { will: true, ..draft.sent }, ..draft }
+    }
+
     /// Looks at a message.
     pub(crate) fn draft(&self, publish: Publish) -> Draft {
-        let Publish { topic, payload, packet_id, .. } = publish;
+        let Publish { topic, payload, packet_id, dup } = publish;
+        let sent = Sent { dup, will: false };
         let payload_hash = hash(&topic, &payload);
         let (device, kind, unfit) = match self.routes.look(&topic, &payload) {
             Look::Fit { device, kind, with_payload } => {
                 let payload = if with_payload { payload } else { bytes::Bytes::new() };
-                return Draft { device: Some(device), kind, payload, unfit: None, packet_id, payload_hash };
+                return Draft { device: Some(device), kind, payload, unfit: None, packet_id, payload_hash, sent };
             }
             Look::Unfit { device, kind, why } => (device, kind, why),
             Look::Unmatched => {
@@ -57,7 +65,7 @@ impl Shared {
                 (None, Kind::Data, Unfit { reason: UNMATCHED_TOPIC, detail })
             }
         };
-        Draft { device, kind, payload, unfit: Some((unfit, topic)), packet_id, payload_hash }
+        Draft { device, kind, payload, unfit: Some((unfit, topic)), packet_id, payload_hash, sent }
     }
 
     /// Writes what nobody waits for: where it fails, something that is done may come again after a restart.

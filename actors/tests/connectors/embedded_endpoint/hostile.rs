@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 
 use super::fixture::Site;
-use super::raw::{PING, PONG, Raw, connect, field, packet, publish, subscribe};
+use super::raw::{PING, PONG, Raw, SILENCE, connect, field, packet, publish, subscribe};
 
 /// What a connection gets for its bytes, until the endpoint closes it.
 async fn answer(port: u16, bytes: &[u8]) -> Vec<u8> {
@@ -27,13 +27,13 @@ async fn strangers_get_the_answer_of_the_standard() {
     for version in [3, 6, 255] {
         assert_eq!(answer(port, &connect(version, "d1", true, 60)).await, [0x20, 2, 0, 1], "version {version}");
     }
-    assert_eq!(answer(port, b"GET / HTTP/1.1\r\n\r\n").await, []);
-    assert_eq!(answer(port, &publish(4, 1, 1, "devices/d1/data", b"1")).await, []);
-    assert_eq!(answer(port, &[0x10, 0xff, 0xff, 0xff, 0xff]).await, []);
+    assert_eq!(answer(port, b"GET / HTTP/1.1\r\n\r\n").await, SILENCE);
+    assert_eq!(answer(port, &publish(4, 1, 1, "devices/d1/data", b"1")).await, SILENCE);
+    assert_eq!(answer(port, &[0x10, 0xff, 0xff, 0xff, 0xff]).await, SILENCE);
     assert_eq!(answer(port, &connect(4, "", false, 60)).await, [0x20, 2, 0, 2]);
     assert_eq!(answer(port, &connect(4, b"d\xff", true, 60)).await, [0x20, 2, 0, 2]);
     assert_eq!(answer(port, &connect(5, b"d\xff", true, 60)).await, [0x20, 3, 0, 0x85, 0]);
-    assert_eq!(answer(port, &connect(4, "d\0", true, 60)).await, []);
+    assert_eq!(answer(port, &connect(4, "d\0", true, 60)).await, SILENCE);
     assert_eq!(answer(port, &connect(5, "d\0", true, 60)).await, [0x20, 3, 0, 0x81, 0]);
     assert_eq!(answer(port, &connect(4, "x".repeat(65_535), true, 60)).await, [0x20, 2, 0, 2]);
     assert_eq!(answer(port, &connect(5, "x".repeat(65_535), true, 60)).await, [0x20, 3, 0, 0x85, 0]);
@@ -51,12 +51,12 @@ async fn hostile_topics_harm_nobody() {
     let endpoint = site.start().await;
     let port = endpoint.port;
     for (topic, code) in [("devices/+/data", 0x90), ("#", 0x90), ("devices/d\0/data", 0x81), ("", 0x82)] {
-        assert_eq!(farewell(port, 4, &publish(4, 1, 1, topic, b"1")).await, [], "{topic:?}");
+        assert_eq!(farewell(port, 4, &publish(4, 1, 1, topic, b"1")).await, SILENCE, "{topic:?}");
         assert_eq!(farewell(port, 5, &publish(5, 1, 1, topic, b"1")).await, [0xe0, 1, code], "{topic:?}");
     }
     assert_eq!(farewell(port, 5, &publish(5, 1, 1, b"devices/\xff/data", b"1")).await, [0xe0, 1, 0x81]);
     let long = format!("devices/{}/data", "x".repeat(65_000));
-    assert_eq!(farewell(port, 4, &publish(4, 1, 1, &long, b"1")).await, []);
+    assert_eq!(farewell(port, 4, &publish(4, 1, 1, &long, b"1")).await, SILENCE);
 
     // In version 5 the device hears of it, and goes on.
     let (mut raw, _) = Raw::connected(port, 5, "d1", true, 60).await;
@@ -99,12 +99,12 @@ async fn who_breaks_the_protocol_is_sent_away() {
     let endpoint = site.start().await;
     let port = endpoint.port;
     let qos2 = |version| publish(version, 2, 1, "devices/d1/data", b"1");
-    assert_eq!(farewell(port, 4, &qos2(4)).await, []);
+    assert_eq!(farewell(port, 4, &qos2(4)).await, SILENCE);
     assert_eq!(farewell(port, 5, &qos2(5)).await, [0xe0, 1, 0x9b]);
     assert_eq!(farewell(port, 5, &connect(5, "d1", true, 60)).await, [0xe0, 1, 0x82]);
-    assert_eq!(farewell(port, 4, &connect(4, "d1", true, 60)).await, []);
+    assert_eq!(farewell(port, 4, &connect(4, "d1", true, 60)).await, SILENCE);
     let too_large = [0x32, 0xff, 0xff, 0x7f];
-    assert_eq!(farewell(port, 4, &too_large).await, []);
+    assert_eq!(farewell(port, 4, &too_large).await, SILENCE);
     assert_eq!(farewell(port, 5, &too_large).await, [0xe0, 1, 0x95]);
     let shared = packet(0x82, &[&[0, 1, 0], &field("$share/g/devices/d1/commands"), &[1]]);
     assert_eq!(farewell(port, 5, &shared).await, [0xe0, 1, 0x9e]);
@@ -158,7 +158,8 @@ async fn half_packets_and_slow_strangers_are_cut_and_others_served() {
     };
     let (mut good, _) = Raw::connected(endpoint.port, 4, "good", true, 60).await;
     good.only_pong().await;
-    let (a, b, ()) = tokio::join!(half.rest(), silent.rest(), crate::mqtt_support::soon("the dripping one's end", drip));
+    let (a, b, ()) =
+        tokio::join!(half.rest(), silent.rest(), crate::mqtt_support::soon("the dripping one's end", drip));
     assert_eq!((a, b), (Vec::new(), Vec::new()));
 
     // Behind its CONNECT a client may take its time over a packet.

@@ -53,6 +53,8 @@ pub fn subscribe(version: u8, packet_id: u16, filter: &str, qos: u8) -> Vec<u8> 
     packet(0x82, &[&packet_id.to_be_bytes(), properties, &field(filter), &[qos]])
 }
 
+/// Nothing comes.
+pub const SILENCE: [u8; 0] = [];
 pub const PING: [u8; 2] = [0xc0, 0];
 pub const PONG: [u8; 2] = [0xd0, 0];
 
