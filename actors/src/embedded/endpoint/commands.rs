@@ -9,8 +9,11 @@
 //! dead letters, with the reason. Commands are sent at once, in order; what waits for one slow device is the answer of
 //! its batch, not the commands of others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
+
+use futures_util::future::{BoxFuture, FutureExt};
 
 use telemill_engine::batch::Batch;
 use telemill_engine::context::{BuildContext, CheckContext};
@@ -20,7 +23,7 @@ use telemill_engine::stage::{BuildError, Component};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::hub::{Handed, Hub};
+use super::hub::{Handed, Hub, Promised};
 use super::store::{Change, Store};
 use crate::embedded::EmbeddedConnection;
 use crate::mqtt::TopicTemplate;
@@ -121,7 +124,7 @@ impl Sink for EmbeddedCommands {
                 _ => waiting.push(Waiting::Sent(index, sent)),
             }
         }
-        let durable = self.keep(promised, changes);
+        let durable = self.keep(promised, changes).await;
         Box::pin(async move {
             if let Err(detail) = durable.await {
                 return Submitted::Retry { reason: Reason("disk"), detail, after: None };
@@ -149,51 +152,46 @@ impl Sink for EmbeddedCommands {
 }
 
 impl EmbeddedCommands {
-    /// Makes commands durable, and hands them over then, in the order of the calls.
-    fn keep(
-        &self,
-        promised: Vec<super::hub::Promised>,
-        changes: Vec<Change>,
-    ) -> impl Future<Output = Result<(), String>> + Send + use<> {
-        let (hub, store) = (self.hub.clone(), self.store.clone());
-        // Begins now, not when the completion is polled: batches are made durable in the order of their submission.
-        let task = (!changes.is_empty()).then(|| tokio::spawn(commit(hub, store, promised, changes)));
-        async move {
-            match task {
-                None => Ok(()),
-                Some(task) => task.await.unwrap_or_else(|error| Err(format!("writing commands failed: {error}"))),
-            }
+    /// Makes commands durable, and hands them over then: in the order of the calls, and in any case to the end.
+    async fn keep(&self, promised: Vec<Promised>, changes: Vec<Change>) -> BoxFuture<'static, Result<(), String>> {
+        if changes.is_empty() {
+            return Box::pin(async { Ok(()) });
         }
+        let mut writing = commit(self.hub.clone(), self.store.clone(), promised, changes).boxed();
+        // Its place in the disk's queue is taken before the next batch comes.
+        if let Poll::Ready(written) = futures_util::poll!(&mut writing) {
+            return Box::pin(async { written });
+        }
+        let task = tokio::spawn(writing);
+        Box::pin(async {
+            task.await.unwrap_or_else(|error| Err(format!("the task that writes commands is gone: {error}")))
+        })
     }
 }
 
-async fn commit(
-    hub: Arc<Hub>,
-    store: Store,
-    promised: Vec<super::hub::Promised>,
-    changes: Vec<Change>,
-) -> Result<(), String> {
-    // Whoever takes them out first hands them over, or lets go of them.
-    let promised = Arc::new(std::sync::Mutex::new(promised));
+async fn commit(hub: Arc<Hub>, store: Store, promised: Vec<Promised>, changes: Vec<Change>) -> Result<(), String> {
+    // Taken out once: when the changes are durable, or when it is known that they are not.
+    let promised = Arc::new(Mutex::new(promised));
+    let stale = Arc::<Mutex<Vec<Change>>>::default();
     let settle = {
-        let (hub, promised) = (hub.clone(), promised.clone());
-        move |durable: bool| -> Vec<Change> {
-            let promised = std::mem::take(&mut *promised.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-            promised.into_iter().filter_map(|promised| hub.hand_over(promised, durable)).collect()
+        let stale = stale.clone();
+        move |durable: bool| {
+            let promised = std::mem::take(&mut *locked(&promised));
+            let gone = promised.into_iter().filter_map(|promised| hub.hand_over(promised, durable));
+            locked(&stale).extend(gone);
         }
     };
-    let then = {
-        let settle = settle.clone();
-        // The sessions of those that are left over ended meanwhile; a restart finds no session for them and lets them be.
-        move || drop(settle(true))
-    };
-    match store.commit_then(changes, then).await {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            settle(false);
-            Err(error.to_string())
-        }
-    }
+    let then = settle.clone();
+    let written = store.commit_then(changes, move || then(true)).await;
+    settle(written.is_ok());
+    // Those whose sessions have ended meanwhile.
+    let stale = std::mem::take(&mut *locked(&stale));
+    written.map_err(|error| error.to_string())?;
+    store.commit(stale).await.map_err(|error| error.to_string())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn rejection(index: usize, reason: Reason, why: &str) -> Rejection {

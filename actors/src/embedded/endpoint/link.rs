@@ -96,7 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 client = ?seat.client(), from = %self.from, reason = end.word(), "a client is gone"
             );
             // Before the last words, which may take their time: another connection may wait for the place.
-            seat.leave(end != End::Left);
+            seat.leave(!matches!(end, End::Left | End::Sent(Code::SHUTTING_DOWN)));
         }
         self.farewell().await;
     }
@@ -150,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let mut keep_alive = KeepAlive::new(seat.keep_alive(), Instant::now());
         let mut unsent_since: Option<Instant> = None;
         let mut paused_since: Option<Instant> = None;
+        let mut has_commands = true;
         seat.resend(&mut self.machine);
         loop {
             if let Some(end) = self.handle(seat).await {
@@ -161,8 +162,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 self.machine.close(code);
                 return End::Sent(code);
             }
-            if self.unsent() < UNSENT {
+            has_commands |= orders.commands;
+            if has_commands && self.unsent() < UNSENT {
                 seat.send_commands(&mut self.machine);
+                has_commands = false;
             }
             if self.machine.is_closed() {
                 return End::Sent(Code::PACKET_TOO_LARGE);
@@ -279,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             return fault.map(|fault| self.failed(fault, seat));
         }
         if publish.packet_id.is_none() && self.shared.intake.level() != Level::Open {
-            meters.rejected("qos0_flooded").increment(1);
+            meters.flooded.increment(1);
             return None;
         }
         self.drafts.push(self.shared.draft(publish));

@@ -16,6 +16,8 @@ pub(crate) struct Meters {
     pub(crate) received_qos1: Counter,
     /// Messages that were marked as sent before. They are produced like any other.
     pub(crate) redelivered: Counter,
+    /// Messages at QoS 0 that were dropped because too much waits.
+    pub(crate) flooded: Counter,
     /// Milliseconds for which connections were not read, all of them together.
     pub(crate) paused_ms: Counter,
 }
@@ -35,6 +37,7 @@ impl Meters {
             received_qos0: counter!("telemill_mqtt_received_total", with("qos", "0")),
             received_qos1: counter!("telemill_mqtt_received_total", with("qos", "1")),
             redelivered: counter!("telemill_mqtt_redeliveries_total", with("outcome", "produced")),
+            flooded: counter!("telemill_mqtt_rejected_total", with("reason", "qos0_flooded")),
             paused_ms: counter!("telemill_mqtt_paused_milliseconds_total", labels.to_vec()),
             labels,
         }

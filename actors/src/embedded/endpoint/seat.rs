@@ -153,6 +153,8 @@ impl Seat {
         if let Some(change) = self.shared.hub.settle(&self.client, self.generation, packet_id, taken) {
             self.shared.commit_behind(vec![change]);
         }
+        // There is room in the client's window for one more.
+        self.peer.has_commands();
     }
 
     /// Subscribes, durably where the session is; one code a filter.

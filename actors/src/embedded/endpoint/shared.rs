@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use telemill_engine::clock::{Clock, Timestamp};
 use telemill_engine::record::{Kind, Reason, Sent};
+use tokio::runtime::Handle;
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -73,8 +74,10 @@ impl Shared {
         if changes.is_empty() {
             return;
         }
+        // A connection's task may be dropped with its runtime.
+        let Ok(runtime) = Handle::try_current() else { return };
         let (store, topology) = (self.store.clone(), self.topology.clone());
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             if let Err(error) = store.commit(changes).await {
                 warn!(code = "mqtt_endpoint::sessions_not_written", %topology, %error, "MQTT sessions were not written");
             }

@@ -100,11 +100,11 @@ pub(crate) struct Kept {
     pub(crate) commands: Vec<CommandRecord>,
 }
 
-/// Reads all sessions back.
+/// Reads all sessions back; also what to remove.
 ///
 /// # Errors
 /// Says which key does not have the form that it should have.
-fn decode(entries: Vec<Row>) -> Result<Vec<Kept>, String> {
+fn decode(entries: Vec<Row>) -> Result<(Vec<Kept>, Vec<Change>), String> {
     let malformed = |key: &[u8], why: &str| Err(format!("the entry `{}` of MQTT sessions {why}", key.escape_ascii()));
     let mut commands: Vec<(String, CommandRecord)> = Vec::new();
     let mut sessions: Vec<Kept> = Vec::new();
@@ -124,13 +124,16 @@ fn decode(entries: Vec<Row>) -> Result<Vec<Kept>, String> {
             _ => return malformed(&key, "is of no known kind"),
         }
     }
+    let mut stale = Vec::new();
     for (client, command) in commands {
-        // A command whose session is gone is one that was being removed with it.
-        if let Some(kept) = sessions.iter_mut().find(|kept| kept.client == client) {
-            kept.commands.push(command);
+        // In the order of their clients, as the keys are.
+        match sessions.binary_search_by(|kept| kept.client.as_bytes().cmp(client.as_bytes())) {
+            Ok(index) => sessions[index].commands.push(command),
+            // Its session ended while it was being written.
+            Err(_) => stale.push(Change::no_command(&client, command.sequence)),
         }
     }
-    Ok(sessions)
+    Ok((sessions, stale))
 }
 
 fn decode_command(key: &[u8], value: &Bytes) -> Option<(String, CommandRecord)> {
@@ -154,10 +157,12 @@ impl Store {
         Store(disk)
     }
 
-    /// Everything that was kept.
+    /// Everything that was kept. What belongs to no session is taken off the disk.
     pub(crate) async fn load(&self) -> Result<Vec<Kept>, DiskError> {
         let read = |view: &View<'_>| view.rows(SPACE, KeyRange::prefix("")).collect::<Result<Vec<Row>, DiskError>>();
-        decode(self.0.read(read).await?).map_err(DiskError::Broken)
+        let (kept, stale) = decode(self.0.read(read).await?).map_err(DiskError::Broken)?;
+        self.commit(stale).await?;
+        Ok(kept)
     }
 
     /// Returns when the changes are durable.
