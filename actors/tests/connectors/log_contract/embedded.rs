@@ -48,7 +48,7 @@ impl Kind for Embedded {
 
     fn new() -> Self {
         let dir = std::env::temp_dir().join(unique_name("embedded"));
-        Embedded { is_kept: false, ..Embedded::in_dir(&dir) }
+        Embedded { connection: Arc::new(connection(&dir)), dir, is_kept: false }
     }
 
     fn connection(&self) -> (&'static str, Arc<dyn Any + Send + Sync>) {
