@@ -16,8 +16,9 @@ use std::time::Duration;
 use futures_util::future::{BoxFuture, FutureExt};
 
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::record::Reason;
+use telemill_engine::registry::CommandsSpec;
 use telemill_engine::sink::{Completion, Rejection, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component};
 use tokio::sync::oneshot;
@@ -26,8 +27,7 @@ use tokio::time::{Instant, timeout_at};
 use super::hub::{Handed, Hub, Promised};
 use super::store::{Change, Store};
 use crate::embedded::EmbeddedConnection;
-use crate::mqtt::TopicTemplate;
-use crate::mqtt_commands::MqttCommandsSpec;
+use crate::mqtt::{DEVICE_LEVEL, TopicTemplate};
 
 /// How many batches may wait for their answers.
 const WINDOW: usize = 64;
@@ -48,22 +48,6 @@ pub struct EmbeddedCommandsChecked {
     topic: TopicTemplate,
 }
 
-impl EmbeddedCommandsChecked {
-    /// Proves the spec where it stands inside another one: `at` is its place there, empty for its own.
-    pub fn check_at(spec: &MqttCommandsSpec, at: &str, cx: &mut CheckContext<'_>) -> Option<Self> {
-        let place = |field: &str| if at.is_empty() { field.to_owned() } else { format!("{at}.{field}") };
-        let connection = cx.connection::<EmbeddedConnection>(&place("connection"), &spec.connection)?;
-        let topic = connection.endpoint().settings().commands.clone();
-        if topic.filter() != spec.topic.replace(crate::mqtt::DEVICE_LEVEL, "+") {
-            let message = format!("devices of this endpoint get their commands on another topic than `{}`", spec.topic);
-            let hint = "write the same topic here and in the connection's `commands:`";
-            cx.problem(place("topic"), "mqtt_commands::topic", message, hint);
-            return None;
-        }
-        Some(EmbeddedCommandsChecked { connection, topic })
-    }
-}
-
 /// A sink that hands commands to devices' sessions.
 pub struct EmbeddedCommands {
     topic: TopicTemplate,
@@ -73,11 +57,20 @@ pub struct EmbeddedCommands {
 
 impl Component for EmbeddedCommands {
     const KIND: &'static str = "mqtt_commands";
-    type Spec = MqttCommandsSpec;
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
+    type Spec = CommandsSpec;
     type Checked = EmbeddedCommandsChecked;
 
     fn check(spec: Self::Spec, cx: &mut CheckContext<'_>) -> Option<Self::Checked> {
-        EmbeddedCommandsChecked::check_at(&spec, "", cx)
+        let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection)?;
+        let topic = connection.endpoint().settings().commands.clone();
+        if topic.filter() != spec.topic.replace(DEVICE_LEVEL, "+") {
+            let message = format!("devices of this endpoint get their commands on another topic than `{}`", spec.topic);
+            let hint = "write the same topic here and in the connection's `commands:`";
+            cx.problem("topic", "mqtt_commands::topic", message, hint);
+            return None;
+        }
+        Some(EmbeddedCommandsChecked { connection, topic })
     }
 
     async fn build(checked: &Self::Checked, _: &BuildContext) -> Result<Self, BuildError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::Partition;
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent, SourceReader};
@@ -65,6 +65,7 @@ impl Drop for Task {
 
 impl Component for EmbeddedIngress {
     const KIND: &'static str = "mqtt_ingress";
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
     type Spec = MqttIngressSpec;
     type Checked = EmbeddedIngressChecked;
 

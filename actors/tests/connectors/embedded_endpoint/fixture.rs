@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use telemill_actors::embedded::EmbeddedConnection;
 use telemill_actors::embedded::endpoint::{EmbeddedCommands, EmbeddedIngress};
-use telemill_actors::mqtt_commands::MqttCommandsSpec;
 use telemill_actors::mqtt_ingress::MqttIngressSpec;
 use telemill_engine::ack::Guards;
 use telemill_engine::batch::Batch;
@@ -16,6 +15,7 @@ use telemill_engine::context::{BuildContext, Connection, Connections, Topics};
 use telemill_engine::ports::Ports;
 use telemill_engine::position::Epoch;
 use telemill_engine::record::{EventId, Kind, Record};
+use telemill_engine::registry::CommandsSpec;
 use telemill_engine::sink::{Sink, Submitted};
 use telemill_engine::source::{Acker, RejectedRecord, ResumeAt, Source, SourceEvent, SourceReader};
 use telemill_engine::stage::Component;
@@ -55,21 +55,20 @@ impl Site {
         Site { dir, connection, topics }
     }
 
-    fn connections(&self) -> Connections {
+    fn connection(&self) -> Arc<EmbeddedConnection> {
         let spec = serde_json::from_value(self.connection.clone()).unwrap();
-        let local = checked(&Connections::new(), |cx| EmbeddedConnection::check(spec, cx));
-        Connections::from([("local".to_owned(), (EmbeddedConnection::KIND, Arc::new(local) as _))])
+        Arc::new(checked(&Connections::new(), |cx| EmbeddedConnection::check(spec, cx)))
     }
 
     /// Builds the endpoint, and drives it as an engine does whose sinks take everything.
     pub async fn start(&self) -> Endpoint {
-        let connections = self.connections();
-        let local = connections["local"].1.clone().downcast::<EmbeddedConnection>().unwrap();
+        let local = self.connection();
+        let connections = Connections::new().with("local", local.clone());
         let spec = json!({ "connection": "local", "topics": self.topics });
         let spec: MqttIngressSpec = serde_json::from_value(spec).unwrap();
         let ingress = checked(&connections, |cx| EmbeddedIngress::check(spec, cx));
         let topic = "devices/{device_id}/commands".to_owned();
-        let spec = MqttCommandsSpec { connection: "local".to_owned(), topic };
+        let spec = CommandsSpec { connection: "local".to_owned(), topic };
         let commands = checked(&connections, |cx| EmbeddedCommands::check(spec, cx));
         let commands = EmbeddedCommands::build(&commands, &context("sessions.commands")).await.unwrap();
         let source = EmbeddedIngress::build(&ingress, &context("ingress")).await.unwrap();
