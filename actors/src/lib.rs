@@ -3,10 +3,13 @@
 pub mod alert_evaluator;
 pub mod codes;
 pub mod device_session;
+pub mod embedded;
+mod ingress;
 pub mod kafka;
 pub mod kafka_dead_letters;
 pub mod kafka_router;
 pub mod kafka_source;
+pub mod log;
 pub mod mqtt;
 pub mod mqtt_commands;
 pub mod mqtt_ingress;
@@ -21,13 +24,16 @@ pub fn register_all(registry: &mut Registry) {
     registry.connection::<kafka::connection::KafkaConnection>();
     registry.connection::<mqtt::MqttConnection>();
     registry.connection::<redis::RedisConnection>();
+    registry.connection::<embedded::EmbeddedConnection>();
     registry.store::<redis_state::RedisState>();
     registry.source::<mqtt_ingress::MqttIngress>();
+    registry.source::<embedded::endpoint::EmbeddedIngress>();
     registry.source::<kafka_source::KafkaSource>();
     registry.keyed::<device_session::DeviceSession>();
     registry.keyed::<alert_evaluator::AlertEvaluator>();
     registry.sink::<redis_writer::RedisWriter>();
     registry.sink::<kafka_router::KafkaRouter>();
     registry.command_sink::<mqtt_commands::MqttCommands>();
+    registry.command_sink::<embedded::endpoint::EmbeddedCommands>();
     registry.dead_letters::<kafka_dead_letters::KafkaDeadLetters>();
 }

@@ -8,11 +8,11 @@
 //! - The subscription is known to be there: a session that the broker lost, or may have lost, is subscribed anew
 //!   (`session`); one that it kept is left alone.
 //! - A broker that is gone is waited for. Nothing is reported as an error that time can heal.
-//! - Time is proven (`marks`): while devices could be heard, a mark a second says so.
+//! - Time is proven (`crate::ingress::pulse`): while devices could be heard, a mark a second says so.
 //!
 //! How it is built: a task (`slot`, `serving`) owns the connection and everything that is known of the session. It meets
 //! the reader and the acker, which the engine drives, in one place (`intake`), and waits for neither. What decides is
-//! pure and stands apart: `redelivery`, `acks`, `marks`, `payload`, `arrival`.
+//! pure and stands apart: `redelivery`, `acks`, `arrival`, and what all ingresses share (`crate::ingress`).
 //!
 //! Limits of what it can do: a packet above the packet limit ([`MqttIngressChecked::packet_limit`]) cannot be read at
 //! all, and a broker that lets it through delivers it again and again; the broker has to refuse it (Mosquitto:
@@ -22,9 +22,7 @@
 mod acks;
 mod arrival;
 mod intake;
-mod marks;
 mod meters;
-mod payload;
 mod recall;
 mod redelivery;
 mod serving;

@@ -13,11 +13,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::acks::{AT_ONCE, AckLedger};
 use super::arrival::Arrival;
-use super::intake::{Item, Mark, Orders};
-use super::marks::Pulse;
+use super::intake::{Item, Orders};
 use super::redelivery::Known;
 use super::session::Beginning;
 use super::slot::{Down, Slot};
+use crate::ingress::Mark;
+use crate::ingress::pulse::Pulse;
 use crate::mqtt::link::{Link, LinkError};
 
 /// Marks are a second apart.

@@ -10,8 +10,8 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use crate::kafka::connection::KafkaConnection;
-use crate::kafka_source::resume::Resume;
-use crate::kafka_source::setup::Topic;
+use crate::log::reading::{Reading, Topic};
+use crate::log::resume::Resume;
 
 /// A source of one topic that no thread works for.
 fn shared() -> Shared {
@@ -27,13 +27,16 @@ fn shared() -> Shared {
     Shared::new(Setup {
         connection: KafkaConnection::check(spec, &mut cx).unwrap().into(),
         brokers: Peers::default().peer("kafka"),
-        topology: "test".into(),
-        stage: "events".into(),
+        reading: Reading {
+            topology: "test".into(),
+            stage: "events".into(),
+            topics: vec![Topic { name: "iot-data".into(), id: TopicId(Uuid::from_u128(1)) }],
+            has_marks: false,
+            resume: Resume::Fail,
+            partitions: 1,
+        },
         group: "group".to_owned(),
-        topics: vec![Topic { name: "iot-data".into(), id: TopicId(Uuid::from_u128(1)) }],
-        has_marks: false,
         partitions: 1,
-        resume: Resume::Fail,
         session_timeout: Duration::from_secs(45),
         fetch_max: 32 * 1024 * 1024,
     })
