@@ -2,6 +2,7 @@
 
 pub mod alert_evaluator;
 pub mod device_session;
+mod device_store;
 pub mod kafka;
 pub mod kafka_dead_letters;
 pub mod kafka_router;
