@@ -3,6 +3,7 @@
 pub mod alert_evaluator;
 pub mod device_session;
 mod device_store;
+pub mod embedded;
 pub mod kafka;
 pub mod kafka_dead_letters;
 pub mod kafka_router;
