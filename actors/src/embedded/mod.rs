@@ -2,5 +2,7 @@
 
 pub mod connection;
 pub mod disk;
+pub mod state;
+pub mod store;
 
-pub use connection::EmbeddedConnection;
+pub use connection::{EmbeddedConnection, EmbeddedConnectionSpec};

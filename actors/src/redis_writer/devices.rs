@@ -1,7 +1,6 @@
 //! Reads what the writer keeps: the last state and the history of a device, and its updates as they are published.
 
 use std::cmp::Reverse;
-use std::pin::pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use telemill_engine::envelope;
 use telemill_engine::ports::{DeviceStore, LastState, PortError, Updates};
 use telemill_engine::record::EventId;
 
-use crate::device_store::updates::channel;
+use crate::device_store::updates::{Receiver, channel};
 use crate::redis::Link;
 
 /// The store as the API reads it.
@@ -69,11 +68,10 @@ impl DeviceStore for Devices {
 
     async fn updates(&self, device: &DeviceId) -> Result<Updates, PortError> {
         let name = format!("device-updates:{device}");
-        let heard = self.link.subscribe(&name).await.map_err(|failure| PortError(failure.to_string()))?;
+        let mut heard = self.link.subscribe(&name).await.map_err(|failure| PortError(failure.to_string()))?;
         let lost = format!("redis at {}: the connection that heard `{name}` was lost", self.link.address());
         let (sender, receiver) = channel();
         tokio::spawn(async move {
-            let mut heard = pin!(heard);
             loop {
                 tokio::select! {
                     message = heard.next() => match message {
@@ -84,7 +82,8 @@ impl DeviceStore for Devices {
                 }
             }
         });
-        Ok(stream::unfold(receiver, async |mut receiver| receiver.next().await.map(|next| (next, receiver))).boxed())
+        let next = |mut receiver: Receiver| async move { receiver.next().await.map(|next| (next, receiver)) };
+        Ok(stream::unfold(receiver, next).boxed())
     }
 }
 

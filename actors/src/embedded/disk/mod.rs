@@ -12,6 +12,7 @@
 
 mod error;
 mod opened;
+mod parts;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ pub use error::DiskError;
 pub use tx::{KeyRange, Read, Rows, Tx, View};
 
 use opened::Opened;
+use parts::Parts;
 use writer::{Job, Shared, Submitted, Writer};
 
 /// A space of keys of its own within the directory, by name: lower-case letters and `_`. It comes into being with the
@@ -49,6 +51,7 @@ pub struct Disk {
     dir: PathBuf,
     shared: Shared,
     jobs: mpsc::Sender<Box<dyn Job>>,
+    parts: Parts,
 }
 
 /// The directories that this process has open, or is about to close.
@@ -84,7 +87,7 @@ impl Disk {
         let writer = Writer { dir: path.clone(), min_free, shared: shared.clone(), jobs: queue, down: None };
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| DiskError::io("starting the writer", &error))?;
-        let disk = Arc::new(Disk { dir: path.clone(), shared, jobs });
+        let disk = Arc::new(Disk { dir: path.clone(), shared, jobs, parts: Parts::default() });
         disks.insert(path, (Arc::downgrade(&disk), thread));
         Ok(disk)
     }
@@ -92,6 +95,18 @@ impl Disk {
     /// The directory, with its links resolved.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// What is shared by all who have this directory open, besides what is on the disk: the one `T` of this handle, made
+    /// by the first who asks for it. It must not hold the handle.
+    pub fn part<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.parts.get()
+    }
+
+    /// The bytes of a space's tables; what is only in the journal yet is not among them. For metrics.
+    pub fn space_bytes(&self, space: Space) -> u64 {
+        let opened = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().and_then(|opened| opened.space(space)).map_or(0, |keyspace| keyspace.disk_space())
     }
 
     /// Runs a closure within the next group and resolves with its result when the group is durable. An `Err` of the

@@ -105,9 +105,9 @@ impl Claims {
     fn take(&self, topology: &str, owner: &Owner, epoch: Epoch, lease: Duration) -> bool {
         let now = Instant::now();
         let mut claims = self.lock();
-        let is_free = claims.get(topology).is_none_or(|held| {
-            held.epoch <= epoch && (held.owner.instance == owner.instance || held.ends <= now)
-        });
+        let is_free = claims
+            .get(topology)
+            .is_none_or(|held| held.epoch <= epoch && (held.owner.instance == owner.instance || held.ends <= now));
         if is_free {
             claims.insert(topology.to_owned(), Held { owner: owner.clone(), epoch, ends: now + lease });
         }

@@ -59,9 +59,8 @@ impl Applying {
             }
             moved = Some((key, stored, guard));
         }
-        let applies = |record: &Record| {
-            is_written(record) && moved.as_ref().is_none_or(|(_, stored, _)| !stored.has(record))
-        };
+        let applies =
+            |record: &Record| is_written(record) && moved.as_ref().is_none_or(|(_, stored, _)| !stored.has(record));
         let shares = self.shares(tx, applies)?;
         let mut messages = Vec::new();
         for mut share in shares {

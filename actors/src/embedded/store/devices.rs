@@ -38,7 +38,7 @@ impl DeviceStore for Devices {
         let (device, now) = (device.clone(), self.clock.now().as_secs());
         let read = self.disk.read(move |view| {
             let Some(entry) = Entry::read(view, &device)?.filter(|entry| !entry.has_expired(now)) else {
-                return Ok(Vec::new());
+                return Ok::<_, Refusal>(Vec::new());
             };
             let from = from.max(entry.hidden_below);
             let range = match to.checked_add(1) {

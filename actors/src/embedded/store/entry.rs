@@ -164,13 +164,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_as_it_was_written() {
-        let entry = Entry {
-            timestamp: 1,
-            hidden_below: 2,
-            removed_below: 3,
-            expires: 4,
-            payload: Bytes::from_static(b"{}"),
-        };
+        let entry =
+            Entry { timestamp: 1, hidden_below: 2, removed_below: 3, expires: 4, payload: Bytes::from_static(b"{}") };
         let written = entry.written();
         let expect = [
             [1].as_slice(),

@@ -41,7 +41,7 @@ impl Hub {
         let (sender, receiver) = channel();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(device.clone()).or_default().push(sender);
         let subscription = Subscription { hub: self.clone(), device: device.clone(), receiver: Some(receiver) };
-        let updates = stream::unfold(subscription, async |mut subscription| {
+        let updates = stream::unfold(subscription, |mut subscription| async move {
             let next = subscription.receiver.as_mut()?.next().await?;
             Some((next, subscription))
         });

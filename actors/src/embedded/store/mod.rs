@@ -189,7 +189,7 @@ impl EmbeddedWriter {
 
 /// Why a batch was not applied. Nothing of it was written.
 #[derive(Debug, Error)]
-pub(super) enum Refusal {
+enum Refusal {
     #[error("epoch {ours} was superseded by epoch {theirs} in {guard}: another instance writes this partition now")]
     Fenced { guard: GuardKey, ours: Epoch, theirs: Epoch },
     #[error("{guard} has {stored} of topic {topic}, but the batch follows {previous}")]

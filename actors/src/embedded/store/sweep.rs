@@ -50,8 +50,7 @@ impl Drop for Sweep {
 async fn sweep(disk: &Disk, clock: &Clock) -> Result<(), Refusal> {
     let now = clock.now().as_secs();
     // Looked for outside of a write, so that in most rounds there is none.
-    let is_due = move |view: &_| due(view, now, 1).map(|due| !due.is_empty());
-    while disk.read(is_due).await? {
+    while !disk.read(move |view| due(view, now, 1)).await?.is_empty() {
         disk.tidy(move |tx| some(tx, now)).await?;
     }
     Ok(())
@@ -67,8 +66,9 @@ fn due(from: &impl Read, now: u64, limit: usize) -> Result<Vec<Bytes>, Refusal> 
 fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
     let mut room = ROWS;
     for key in due(tx, now, ROWS)? {
-        let device = DeviceId::new(&key[8..]);
-        let device = device.map_err(|error| Refusal::Unreadable(format!("a key of `expiry` names no device: {error}")))?;
+        let device = DeviceId::new(key.get(8..).unwrap_or_default());
+        let device =
+            device.map_err(|error| Refusal::Unreadable(format!("a key of `expiry` names no device: {error}")))?;
         let entry = Entry::read(tx, &device)?;
         // One that was put off has another key.
         if let Some(entry) = entry.filter(|entry| entry.expires.to_be_bytes() == key[..8]) {

@@ -66,8 +66,7 @@ async fn every_row_is_as_written_down() {
         (Bytes::from(key), Bytes::from([&[kind], &session[..]].concat()))
     });
     assert_eq!(sessions, expect);
-    let forget =
-        CheckpointDelta { meta: meta(20), forgotten: vec![device(1), device(2)], ..Default::default() };
+    let forget = CheckpointDelta { meta: meta(20), forgotten: vec![device(1), device(2)], ..Default::default() };
     store.save(&scope(), Epoch(1), &forget).await.unwrap();
     assert!(rows(&harness, "sessions").await.is_empty());
 }

@@ -10,9 +10,7 @@ use telemill_engine::stage::StageError;
 use telemill_services::unique_name;
 
 use super::{Harness, open, state};
-use crate::conformance::records::{
-    NOW, OTHER_TOPIC, TOPIC, batch, message, messages, output, record, run_of_batches,
-};
+use crate::conformance::records::{NOW, OTHER_TOPIC, TOPIC, batch, message, messages, output, record, run_of_batches};
 
 pub(crate) async fn only_what_is_behind_the_guard_applies<H: Harness>() {
     let harness = H::start().await;

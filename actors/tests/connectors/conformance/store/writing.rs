@@ -93,7 +93,11 @@ pub(crate) async fn what_is_no_state_only_moves_the_guard<H: Harness>() {
         Record { dead: Some(Arc::new(why)), ..record(&device, TOPIC, 5, NOW, "5") },
     ];
     store.deliver(&batch(&[], records.clone())).await;
-    assert_eq!(store.last_state(&device).await, state(r#"{"up":1}"#, NOW), "a keep-alive that says something is written");
+    assert_eq!(
+        store.last_state(&device).await,
+        state(r#"{"up":1}"#, NOW),
+        "a keep-alive that says something is written"
+    );
     assert_eq!(store.history(&device).await, [message(&records[0])]);
     let cursor = store.writer.resume(0).await.unwrap();
     assert_eq!(cursor, Some(Cursor(vec![TopicOffset { topic: TOPIC, offset: 5 }])));
