@@ -117,7 +117,7 @@ pub(crate) async fn stages_topologies_and_partitions_have_guards_of_their_own<H:
     let (topology, device) = (unique_name("own"), unique_name("dev"));
     let mut store = open(&harness, &topology, 1).await;
     let mut other = open(&harness, &format!("{topology}x"), 1).await;
-    let in_partition = |partition| {
+    let in_partition = |partition: i32| {
         let records = vec![record(&device, TOPIC, 7, NOW, &partition.to_string())];
         Arc::new(Batch::new(partition, records, Guards::none()))
     };
