@@ -61,7 +61,7 @@ pub(crate) fn connection(dir: &Path) -> Arc<EmbeddedConnection> {
     Arc::new(checked.unwrap_or_else(|| panic!("{} is refused: {problems:?}", dir.display())))
 }
 
-/// The writer of stage `writer` in a directory.
+/// The writer of stage `writer` in a directory, once whoever had it before has let go.
 pub(crate) async fn writer(
     dir: &Path,
     topology: &str,
@@ -69,7 +69,8 @@ pub(crate) async fn writer(
     history: Duration,
 ) -> (EmbeddedWriter, Arc<dyn DeviceStore>) {
     let connection = connection(dir);
-    let store = EmbeddedState::new(connection.disk().await.unwrap());
+    let disk = eventually(store::DEADLINE, "the directory to be free", async || connection.disk().await.ok()).await;
+    let store = EmbeddedState::new(disk);
     let connections = Connections::from([("local".to_owned(), (EmbeddedConnection::KIND, connection as _))]);
     let mut problems = Vec::new();
     let mut cx = CheckContext {
