@@ -12,7 +12,6 @@
 
 mod error;
 mod opened;
-mod parts;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -20,19 +19,22 @@ mod tx;
 mod usage;
 mod writer;
 
+use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use error::DiskError;
 pub use tx::{KeyRange, Read, Rows, Tx, View};
 
 use opened::Opened;
-use parts::Parts;
 use writer::{Job, Shared, Submitted, Writer};
 
 /// A space of keys of its own within the directory, by name: lower-case letters and `_`. It comes into being with the
@@ -51,7 +53,18 @@ pub struct Disk {
     dir: PathBuf,
     shared: Shared,
     jobs: mpsc::Sender<Box<dyn Job>>,
-    parts: Parts,
+    attached: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
+}
+
+/// The outcome of a write that has its place in the queue.
+pub struct Answer<T, E>(oneshot::Receiver<Result<T, E>>);
+
+impl<T, E: From<DiskError>> Future for Answer<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answer| answer.unwrap_or_else(|_| Err(DiskError::Closed.into())))
+    }
 }
 
 /// The directories that this process has open, or is about to close.
@@ -87,7 +100,7 @@ impl Disk {
         let writer = Writer { dir: path.clone(), min_free, shared: shared.clone(), jobs: queue, down: None };
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| DiskError::io("starting the writer", &error))?;
-        let disk = Arc::new(Disk { dir: path.clone(), shared, jobs, parts: Parts::default() });
+        let disk = Arc::new(Disk { dir: path.clone(), shared, jobs, attached: Mutex::default() });
         disks.insert(path, (Arc::downgrade(&disk), thread));
         Ok(disk)
     }
@@ -95,12 +108,6 @@ impl Disk {
     /// The directory, with its links resolved.
     pub fn dir(&self) -> &Path {
         &self.dir
-    }
-
-    /// What is shared by all who have this directory open, besides what is on the disk: the one `T` of this handle, made
-    /// by the first who asks for it. It must not hold the handle.
-    pub fn part<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        self.parts.get()
     }
 
     /// The bytes of a space's tables; what is only in the journal yet is not among them. For metrics.
@@ -144,7 +151,34 @@ impl Disk {
     {
         let (job, answer) = Submitted::new(closure, reserve);
         self.jobs.send(Box::new(job)).await.map_err(|_| DiskError::Closed)?;
-        answer.await.map_err(|_| DiskError::Closed)?
+        Answer(answer).await
+    }
+
+    /// As [`Disk::write`] in two steps: this resolves when the closure has its place in the queue, what it gives when
+    /// the write is durable. For who has several writes in flight and keeps them in order.
+    pub async fn enqueue<T, E, F>(&self, closure: F) -> Result<Answer<T, E>, DiskError>
+    where
+        F: FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<DiskError> + Send + 'static,
+    {
+        let (job, answer) = Submitted::new(closure, false);
+        self.jobs.send(Box::new(job)).await.map_err(|_| DiskError::Closed)?;
+        Ok(Answer(answer))
+    }
+
+    /// What everybody who uses this directory shares of a kind, made by the first who asks for as long as somebody
+    /// keeps it: the present ends of the log, for one, and who waits for them to move.
+    pub fn shared<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> Arc<T>) -> Arc<T> {
+        let mut attached = self.attached.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = attached.get(&TypeId::of::<T>()).and_then(Weak::upgrade);
+        if let Some(known) = known.and_then(|known| known.downcast::<T>().ok()) {
+            return known;
+        }
+        let made = make();
+        let any: Arc<dyn Any + Send + Sync> = made.clone();
+        attached.insert(TypeId::of::<T>(), Arc::downgrade(&any));
+        made
     }
 
     /// Runs a closure on what is durable, on a blocking thread.

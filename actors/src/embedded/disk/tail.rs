@@ -74,9 +74,13 @@ fn journals(dir: &Path) -> Result<Vec<PathBuf>, DiskError> {
 
 /// Where the whole batches from the beginning on end.
 fn whole_until(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(length) = bytes.get(at..).and_then(batch) {
-        at += length;
+    let (mut at, mut last) = (0, None);
+    while let Some((length, number)) = bytes.get(at..).and_then(batch) {
+        // The number is not under the checksum, and one that goes back would hide the batch behind older ones.
+        if last.is_some_and(|last| number <= last) {
+            break;
+        }
+        (at, last) = (at + length, Some(number));
     }
     at
 }
@@ -85,8 +89,8 @@ fn has_batch(bytes: &[u8]) -> bool {
     (0..bytes.len()).any(|at| bytes.get(at..).and_then(batch).is_some())
 }
 
-/// The length of the whole batch that `bytes` begin with.
-fn batch(bytes: &[u8]) -> Option<usize> {
+/// The length and the sequence number of the whole batch that `bytes` begin with.
+fn batch(bytes: &[u8]) -> Option<(usize, u64)> {
     let start = bytes.get(..START)?;
     let entries = (start.first() == Some(&1)).then(|| u32_at(start, 1))??;
     let mut at = START;
@@ -101,7 +105,8 @@ fn batch(bytes: &[u8]) -> Option<usize> {
     let end = bytes.get(at..at.checked_add(END)?)?;
     let checksum = u64::from_le_bytes(end.get(1..9)?.try_into().ok()?);
     let whole = end.first() == Some(&3) && end.get(9..) == Some(TRAILER) && checksum == xxh3_64(bytes.get(START..at)?);
-    whole.then_some(at + END)
+    let number = u64::from_le_bytes(start.get(5..)?.try_into().ok()?);
+    whole.then_some((at + END, number))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {

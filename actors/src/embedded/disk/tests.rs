@@ -238,11 +238,15 @@ async fn a_torn_tail_is_cut_wherever_it_tore() {
         zeros.resize(ends[2] + 4096, 0);
         check(zeros, &whole[..2], &format!("zeros from {cut} of {}", ends[2])).await;
     }
-    for hole in (ends[1]..ends[2]).step_by(5) {
+    // The first 13 bytes hold the number of the batch, which is only compared with the one before.
+    for hole in [ends[1], ends[1] + 1].into_iter().chain((ends[1] + 13..ends[2]).step_by(5)) {
         let mut holed = bytes.clone();
         holed[hole] ^= 0xff;
         check(holed, &whole[..2], &format!("byte {hole} of {}", ends[2])).await;
     }
+    let mut renumbered = bytes.clone();
+    renumbered[ends[1] + 5..ends[1] + 13].fill(0);
+    check(renumbered, &whole[..2], "the number of the batch is missing").await;
     check(bytes, &whole, "as it was").await;
 }
 

@@ -108,8 +108,8 @@ impl Read for View<'_> {
     }
 }
 
-/// What runs once a group is durable.
-type Hook = Box<dyn FnOnce() + Send>;
+/// What runs once it is known whether a group is durable.
+type Hook = Box<dyn FnOnce(bool) + Send>;
 /// The writes to one space: a value, or none where the key is removed.
 pub(super) type Written = BTreeMap<Bytes, Option<Bytes>>;
 
@@ -149,6 +149,15 @@ impl<'a> Tx<'a> {
     /// Runs `then` on the writer's thread once this write is durable, and before anybody is told; whoever wrote may be
     /// gone by then. It must not block. Never runs when the write is not durable.
     pub fn on_durable(&mut self, then: impl FnOnce() + Send + 'static) {
+        self.on_outcome(|durable| {
+            if durable {
+                then();
+            }
+        });
+    }
+
+    /// As [`Tx::on_durable`], also when the group could not be written: `false` then. Before the next group begins.
+    pub fn on_outcome(&mut self, then: impl FnOnce(bool) + Send + 'static) {
         self.hooks.push(Box::new(then));
     }
 

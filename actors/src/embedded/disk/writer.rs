@@ -131,11 +131,9 @@ impl Writer {
             tx.finish()
         };
         let durable = if rows.is_empty() { Ok(()) } else { self.commit(rows) };
-        if durable.is_ok() {
-            for hook in hooks {
-                // A hook that panics is its owner's trouble, not that of those who wait for their answers.
-                let _ = catch_unwind(AssertUnwindSafe(hook));
-            }
+        for hook in hooks {
+            // A hook that panics is its owner's trouble, not that of those who wait for their answers.
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(durable.is_ok())));
         }
         answer(group, &durable);
     }

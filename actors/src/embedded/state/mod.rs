@@ -60,7 +60,7 @@ pub struct EmbeddedState {
 impl EmbeddedState {
     /// The store in this directory.
     pub fn new(disk: Arc<Disk>) -> Self {
-        EmbeddedState { claims: disk.part::<Claims>(), disk, lease: LEASE }
+        EmbeddedState { claims: disk.shared::<Claims>(Arc::default), disk, lease: LEASE }
     }
 
     /// The same with another lease.

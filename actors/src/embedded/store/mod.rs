@@ -20,10 +20,8 @@ mod hub;
 mod sweep;
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::poll;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
@@ -115,7 +113,7 @@ impl Component for EmbeddedWriter {
 
     async fn build(checked: &EmbeddedWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {
         let disk = checked.connection.disk().await?;
-        let hub = disk.part::<Hub>();
+        let hub = disk.shared::<Hub>(Arc::default);
         let retention = Retention::new(checked.history);
         cx.ports.offer_device_store(Arc::new(Devices::new(disk.clone(), hub.clone(), cx.clock.clone())));
         Ok(EmbeddedWriter {
@@ -154,17 +152,11 @@ impl Sink for EmbeddedWriter {
             now: self.clock.now().as_secs(),
             hub: self.hub.clone(),
         };
-        let disk = self.disk.clone();
-        let mut written = Box::pin(async move { disk.write(|tx| applying.apply(tx)).await });
-        // The first poll hands it to the directory: here, so that the order of writing is that of submission.
-        let first = match poll!(&mut written) {
+        match self.disk.enqueue(move |tx| applying.apply(tx)).await {
+            Ok(written) if is_guarded => Box::pin(async move { turn.judge(submitted(written.await)) }),
             // Without a guard nothing but its own end keeps the next one from overtaking it.
-            Poll::Pending if !is_guarded => Poll::Ready(written.as_mut().await),
-            polled => polled,
-        };
-        match first {
-            Poll::Ready(written) => turn.answered(submitted(written)),
-            Poll::Pending => Box::pin(async move { turn.judge(submitted(written.await)) }),
+            Ok(written) => turn.answered(submitted(written.await)),
+            Err(error) => turn.answered(submitted(Err(error.into()))),
         }
     }
 
