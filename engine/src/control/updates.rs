@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 
 use super::devices::{MAX_HISTORY, parse};
@@ -29,27 +30,36 @@ pub(super) async fn follow(
     let last = last.map(|text| text.parse::<EventId>().map_err(|_| unfit(text))).transpose()?;
     let store = state.all().into_iter().find_map(|running| running.view.ports.device_store());
     let store = store.ok_or_else(|| ApiError::not_offered("no topology here keeps devices in a store"))?;
-    let unavailable = |error: PortError| ApiError::unavailable(error.to_string());
+    let events = events(&*store, &device, last).await;
+    Ok(sse::response(events.map_err(|error| ApiError::unavailable(error.to_string()))?))
+}
+
+/// What the history has behind `last`, then every update from now on.
+async fn events(
+    store: &dyn DeviceStore,
+    device: &DeviceId,
+    last: Option<EventId>,
+) -> Result<BoxStream<'static, Result<Event, PortError>>, PortError> {
     // Subscribed before the history is read, so that nothing falls between the two.
-    let updates = store.updates(&device).await.map_err(unavailable)?;
+    let updates = store.updates(device).await?;
     let missed = match last {
-        Some(last) => behind(&*store, &device, last).await.map_err(unavailable)?,
+        Some(last) => behind(store, device, last).await?,
         None => Vec::new(),
     };
     let mut repeated: HashSet<Bytes> = missed.iter().cloned().collect();
     let live = updates.filter(move |update| {
-        // What is in both comes first; behind it, the same message again is another update.
         let is_new = match update {
             Ok(Update::Written(message)) => !repeated.remove(message),
             _ => true,
         };
+        // What is in both comes first; behind it, the same message again is another update.
         if is_new && matches!(update, Ok(Update::Written(_))) {
             repeated.clear();
         }
         std::future::ready(is_new)
     });
     let missed = stream::iter(missed).map(|message| Ok(Update::Written(message)));
-    Ok(sse::response(missed.chain(live).map(|update| update.map(event)).boxed()))
+    Ok(missed.chain(live).map(|update| update.map(event)).boxed())
 }
 
 /// What the history has behind the message that a client saw last: behind its place, or, where it is gone, what is newer.
@@ -74,4 +84,79 @@ fn event(update: Update) -> Event {
 
 fn event_id(message: &Bytes) -> Option<EventId> {
     envelope::read(message, true).ok().and_then(|envelope| envelope.event_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ports::{LastState, Updates};
+    use async_trait::async_trait;
+    use ulid::Ulid;
+
+    /// A history, and updates that come while it is read.
+    struct Store {
+        history: Vec<Bytes>,
+        updates: Vec<Update>,
+    }
+
+    #[async_trait]
+    impl DeviceStore for Store {
+        async fn last_state(&self, _: &DeviceId) -> Result<Option<LastState>, PortError> {
+            Ok(None)
+        }
+
+        async fn history(&self, _: &DeviceId, _: u64, _: u64, limit: usize) -> Result<Vec<Bytes>, PortError> {
+            Ok(self.history[self.history.len().saturating_sub(limit)..].to_vec())
+        }
+
+        async fn updates(&self, _: &DeviceId) -> Result<Updates, PortError> {
+            let lost = Err(PortError("the store is gone".to_owned()));
+            Ok(stream::iter(self.updates.clone()).map(Ok).chain(stream::iter([lost])).boxed())
+        }
+    }
+
+    fn id(n: u128) -> EventId {
+        EventId(Ulid::from_parts(1, n))
+    }
+
+    fn message(n: u128) -> Bytes {
+        let mut message = Vec::new();
+        envelope::write(&mut message, &"d".parse().unwrap(), b"1", Timestamp(1), id(n));
+        message.into()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_hears_everything_once() {
+        let store = Store {
+            history: [1, 2, 5, 4, 6].map(message).to_vec(),
+            updates: vec![
+                Update::Written(message(4)),
+                Update::Written(message(6)),
+                Update::Written(message(7)),
+                Update::Written(message(6)),
+                Update::Missed(3),
+            ],
+        };
+        let check = async |last: Option<EventId>, expect: &[u128]| {
+            let device = "d".parse().unwrap();
+            let mut events: Vec<_> = events(&store, &device, last).await.unwrap().collect().await;
+            let lost = events.pop().unwrap().err().map(|error| error.to_string());
+            assert_eq!(lost.as_deref(), Some("the store is gone"), "it ends as broken");
+            let missed = events.pop().unwrap().unwrap();
+            assert_eq!((missed.id, missed.name, &missed.data[..]), (None, "missed", &br#"{"missed":3}"#[..]));
+            let heard: Vec<_> = events.into_iter().map(Result::unwrap).collect();
+            assert!(heard.iter().all(|event| event.name == "update"));
+            let expect_ids: Vec<_> = expect.iter().map(|n| Some(id(*n).to_string())).collect();
+            assert_eq!(heard.iter().map(|event| event.id.clone()).collect::<Vec<_>>(), expect_ids, "{last:?}");
+            assert!(heard.iter().zip(expect).all(|(event, n)| event.data == message(*n)));
+        };
+        check(None, &[4, 6, 7, 6]).await;
+        // By its place, not by its name.
+        check(Some(id(5)), &[4, 6, 7, 6]).await;
+        check(Some(id(1)), &[2, 5, 4, 6, 7, 6]).await;
+        check(Some(id(6)), &[4, 6, 7, 6]).await;
+        // No longer there: what is newer by its name.
+        check(Some(id(3)), &[5, 4, 6, 7, 6]).await;
+    }
 }
