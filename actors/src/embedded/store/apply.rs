@@ -61,12 +61,11 @@ impl Applying {
         }
         let applies =
             |record: &Record| is_written(record) && moved.as_ref().is_none_or(|(_, stored, _)| !stored.has(record));
-        let shares = self.shares(tx, applies)?;
-        let mut messages = Vec::new();
-        for mut share in shares {
-            self.clear_late(tx, &mut share)?;
-            self.write_entry(tx, share)?;
+        let mut shares = self.shares(tx, applies)?;
+        for share in &mut shares {
+            self.clear_late(tx, share)?;
         }
+        let mut messages = Vec::new();
         for record in self.batch.records.iter().filter(|record| applies(record)) {
             let message = match &record.message {
                 Some(message) => message.clone(),
@@ -75,6 +74,10 @@ impl Applying {
             let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
             tx.insert(HISTORY, key, message.clone());
             messages.push((record.device.clone(), message));
+        }
+        // Behind the rows: what of them is trimmed at once is removed, too.
+        for share in shares {
+            self.write_entry(tx, share)?;
         }
         if let Some((key, _, guard)) = &moved {
             key.write(tx, guard);

@@ -46,7 +46,7 @@ pub(crate) async fn a_silent_device_keeps_its_state_and_loses_its_history<H: Har
     let first = [record(&silent, TOPIC, 1, NOW, "1"), record(&other, TOPIC, 2, NOW, "1")];
     short.deliver(&batch(&[], first.to_vec())).await;
     // Who wrote last says how long.
-    let again = record(&other, TOPIC, 2, NOW, "2");
+    let again = record(&other, TOPIC, 3, NOW, "2");
     long.deliver(&batch(&[], vec![again.clone()])).await;
     eventually(DEADLINE, "the history of the silent device to go", async || {
         short.history(&silent).await.is_empty().then_some(())
@@ -54,7 +54,7 @@ pub(crate) async fn a_silent_device_keeps_its_state_and_loses_its_history<H: Har
     .await;
     assert_eq!(short.last_state(&silent).await, state("1", NOW));
     assert_eq!(long.history(&other).await.last(), Some(&message(&again)));
-    let back = record(&silent, TOPIC, 3, NOW + 9, "2");
-    long.deliver(&batch(&[(TOPIC, 2, 0)], vec![back.clone()])).await;
+    let back = record(&silent, TOPIC, 4, NOW + 9, "2");
+    long.deliver(&batch(&[(TOPIC, 3, 0)], vec![back.clone()])).await;
     assert_eq!(long.history(&silent).await, messages(&[back]), "what is gone does not come back");
 }

@@ -127,6 +127,7 @@ macro_rules! store_suite {
             writing::state_history_and_updates_are_exact,
             writing::what_is_older_than_the_history_is_trimmed,
             writing::what_is_late_is_kept_until_the_next_trim,
+            writing::what_is_trimmed_by_its_own_batch_does_not_come_back,
             writing::what_is_no_state_only_moves_the_guard,
             writing::records_without_a_position_are_written_at_least_once,
             writing::a_batch_may_be_large,

@@ -72,6 +72,20 @@ pub(crate) async fn what_is_late_is_kept_until_the_next_trim<H: Harness>() {
     assert_eq!(store.history(&device).await, messages(&[third, next]));
 }
 
+/// What a batch brings and trims itself is gone for good, too.
+pub(crate) async fn what_is_trimmed_by_its_own_batch_does_not_come_back<H: Harness>() {
+    let harness = H::start().await;
+    let device = unique_name("dev");
+    let mut store = open(&harness, &unique_name("own"), 1).await;
+    let at = |offset, secs| record(&device, TOPIC, offset, secs, &offset.to_string());
+    let new = at(2, NOW);
+    store.deliver(&batch(&[], vec![at(1, NOW - 20_000), new.clone()])).await;
+    assert_eq!(store.history(&device).await, messages(std::slice::from_ref(&new)));
+    let late = at(3, NOW - 30_000);
+    store.deliver(&batch(&[], vec![late.clone()])).await;
+    assert_eq!(store.history(&device).await, messages(&[late, new]));
+}
+
 pub(crate) async fn what_is_no_state_only_moves_the_guard<H: Harness>() {
     let harness = H::start().await;
     let device = unique_name("dev");
