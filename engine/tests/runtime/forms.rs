@@ -95,7 +95,9 @@ fn sessions_of_the_form_before_are_read_and_written_anew() {
         Sim::run(BASE, async |sim| {
             let deployment = sim.deploy(plan).await.unwrap();
             let last = *numbers.end();
-            numbers.for_each(|number| drop(world.log.append("data", 0, record("a", number))));
+            for number in numbers {
+                world.log.append("data", 0, record("a", number));
+            }
             sim.until("the last is there", SOON, || main.numbers().last() == Some(&(last as u64))).await;
             let view = deployment.view();
             assert_eq!(deployment.drain().await, Ended::Drained);
