@@ -31,13 +31,11 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{BuildContext, CheckContext};
-use telemill_engine::registry::{Companion, Description, SessionLimits};
+use telemill_engine::registry::{CommandSink, CommandsSpec, Companion, Description, SessionLimits};
 use telemill_engine::stage::{BuildError, Component, Outlet};
 use telemill_engine::topology::{ByteSize, HumanDuration};
 
 use identity::Identity;
-
-use crate::mqtt_commands::{MqttCommands, MqttCommandsChecked, MqttCommandsSpec};
 
 pub use identity::{IdentitySpec, IdentityWindowSpec};
 pub use session::Session;
@@ -79,7 +77,7 @@ pub struct DeviceSessionSpec {
     pub identity: Option<IdentitySpec>,
     /// Where commands are published. Not given: they come out of the outlet `commands` alone.
     #[serde(default)]
-    pub commands: Option<MqttCommandsSpec>,
+    pub commands: Option<CommandsSpec>,
 }
 
 mod defaults {
@@ -108,7 +106,7 @@ pub struct CheckedDeviceSession {
     last_payload: usize,
     identity: Option<Identity>,
     limits: SessionLimits,
-    commands: Option<MqttCommandsChecked>,
+    commands: Option<CommandSink>,
 }
 
 impl Component for DeviceSession {
@@ -132,7 +130,7 @@ impl Component for DeviceSession {
             cx.problem("max_sessions", CODE, "there would be room for no device", "such as `1000000`");
         }
         let identity = spec.identity.and_then(|identity| identity.check(cx));
-        let commands = spec.commands.and_then(|commands| commands.check_at("commands", cx));
+        let commands = spec.commands.and_then(|commands| cx.command_sink("commands", commands));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
@@ -144,7 +142,7 @@ impl Component for DeviceSession {
 
     fn describe(checked: &CheckedDeviceSession) -> Description {
         let commands = checked.commands.clone();
-        let companions = commands.map(|commands| Companion::new::<MqttCommands>("commands", COMMANDS, commands));
+        let companions = commands.map(|sink| Companion::commands("commands", COMMANDS, sink));
         Description {
             companions: companions.into_iter().collect(),
             sessions: Some(checked.limits),

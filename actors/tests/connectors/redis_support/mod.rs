@@ -57,7 +57,7 @@ pub(crate) fn context(url: &str, topology: &str, epoch: u64) -> BuildContext {
 pub(crate) fn writer_config(connection: Arc<RedisConnection>, history: Duration) -> RedisWriterConfig {
     let spec = RedisWriterSpec { connection: "state".to_owned(), history: history.into(), window: 4 };
     let mut problems = Vec::new();
-    let connections = Connections::from([("state".to_owned(), (RedisConnection::KIND, connection as _))]);
+    let connections = Connections::new().with("state", connection);
     let mut cx = CheckContext {
         name: "writer",
         inputs: &[],
