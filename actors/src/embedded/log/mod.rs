@@ -9,6 +9,8 @@ pub(crate) mod frame;
 mod keys;
 mod read;
 mod retention;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::{BTreeSet, HashMap};

@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Records that go in one step.
 const STEP: usize = 2048;
 
-/// Has the log looked after for as long as it is in use, on the runtime of the caller.
+/// Has the log, and what its directory takes, looked after for as long as it is in use, on the runtime of the caller.
 pub(super) fn keep(log: &Arc<Log>) {
     let mut tidying = lock(&log.tidying);
     // One that was started on a runtime that is gone has ended with it.
@@ -39,6 +39,7 @@ async fn run(log: Weak<Log>) {
         if let Err(error) = log.tidy(now).await {
             tracing::warn!(code = "retention", %error, "old records could not be removed");
         }
+        log.show_usage().await;
     }
 }
 
@@ -46,6 +47,14 @@ async fn run(log: Weak<Log>) {
 type Going = Vec<(Partition, i64, u64)>;
 
 impl Log {
+    /// Gives out what the data directory takes. That it cannot be measured now is no reason to stop.
+    async fn show_usage(&self) {
+        let Ok(usage) = self.disk.usage().await else { return };
+        let dir = self.disk.dir().display().to_string();
+        metrics::gauge!("telemill_data_dir_bytes", "dir" => dir.clone()).set(usage.used as f64);
+        metrics::gauge!("telemill_data_dir_free_bytes", "dir" => dir).set(usage.free as f64);
+    }
+
     /// Removes what is not to be retained any more as of `now`.
     pub(crate) async fn tidy(&self, now: Timestamp) -> Result<(), LogError> {
         for topic in self.topics() {

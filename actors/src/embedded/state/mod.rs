@@ -19,7 +19,7 @@ use serde::Deserialize;
 use telemill_engine::checkpoint::{
     CheckpointDelta, CheckpointMeta, Claim, Owner, Scope, SessionPage, SlotRecord, StateStore, StoreError,
 };
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::position::Epoch;
 use telemill_engine::registry::StoreComponent;
@@ -72,6 +72,7 @@ impl EmbeddedState {
 
 impl Component for EmbeddedState {
     const KIND: &'static str = "embedded";
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
     type Spec = EmbeddedStateSpec;
     type Checked = EmbeddedStateConfig;
 

@@ -26,7 +26,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::record::Reason;
 use telemill_engine::sink::{Completion, Sink, Submitted};
@@ -91,6 +91,7 @@ pub struct EmbeddedWriter {
 
 impl Component for EmbeddedWriter {
     const KIND: &'static str = "redis_writer";
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
     type Spec = EmbeddedWriterSpec;
     type Checked = EmbeddedWriterConfig;
 

@@ -71,7 +71,7 @@ pub(crate) async fn writer(
     let connection = connection(dir);
     let disk = eventually(store::DEADLINE, "the directory to be free", async || connection.disk().await.ok()).await;
     let store = EmbeddedState::new(disk);
-    let connections = Connections::from([("local".to_owned(), (EmbeddedConnection::KIND, connection as _))]);
+    let connections = Connections::new().with("local", connection);
     let mut problems = Vec::new();
     let mut cx = CheckContext {
         name: "writer",

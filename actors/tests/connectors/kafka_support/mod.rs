@@ -2,6 +2,8 @@
 
 mod store;
 
+pub use store::NoStore;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,7 +104,7 @@ impl Site {
             epoch: Epoch(1),
             topics: Arc::new(self.topics.clone()),
             marks: self.marks.clone(),
-            store: Arc::new(store::NoStore),
+            store: Arc::new(NoStore),
             ports: self.ports.clone(),
             downstream: Arc::new([]),
         }
