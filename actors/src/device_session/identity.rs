@@ -6,8 +6,11 @@
 //! records. An id that is no text and no whole number of 64 bits is none: it could not be told from its neighbours.
 
 use std::collections::VecDeque;
+use std::fmt::{self, Formatter};
 
 use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use telemill_engine::context::{CheckContext, FieldProblem};
 use telemill_engine::record::Record;
@@ -19,13 +22,36 @@ const WINDOW: usize = 64;
 const LARGEST_WINDOW: usize = 4096;
 
 /// As written: `payload.<field>`, or with the size of the window.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
 pub enum IdentitySpec {
     /// The field that holds the id.
     Field(String),
     /// The field that holds the id, and how many of the last ids are known.
     Window(IdentityWindowSpec),
+}
+
+/// Not derived: which of the forms is meant is known by the first look, and then its own mistakes are named.
+impl<'de> Deserialize<'de> for IdentitySpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Forms;
+        impl<'de> Visitor<'de> for Forms {
+            type Value = IdentitySpec;
+
+            fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                f.write_str("a field such as `payload.msg_id`, or `{ from: payload.msg_id, window: 64 }`")
+            }
+
+            fn visit_str<E: Error>(self, from: &str) -> Result<IdentitySpec, E> {
+                Ok(IdentitySpec::Field(from.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<IdentitySpec, A::Error> {
+                IdentityWindowSpec::deserialize(MapAccessDeserializer::new(map)).map(IdentitySpec::Window)
+            }
+        }
+        deserializer.deserialize_any(Forms)
+    }
 }
 
 /// The long form.

@@ -469,6 +469,17 @@ fn every_bad_value_is_reported_where_it_stands() {
     check(DeviceSessionSpec { identity: both, ..spec() }, &["identity.window", "identity.from"]);
 }
 
+#[test]
+fn an_identity_has_two_forms_and_mistakes_are_named() {
+    let refused = |json: &str, what: &str| {
+        let error = serde_json::from_str::<IdentitySpec>(json).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    refused(r#"{"from":"payload.id","windw":8}"#, "unknown field `windw`");
+    refused(r#"{"window":8}"#, "missing field `from`");
+    refused("7", "expected a field such as `payload.msg_id`, or `{ from: payload.msg_id, window: 64 }`");
+}
+
 /// A rig whose stage knows messages by `payload.id`.
 fn knowing(identity_json: &str) -> Rig {
     let (stage, problems) = checked(DeviceSessionSpec { identity: identity(identity_json), ..spec() });
