@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
+use serde::Deserialize;
 
 use super::devices::{MAX_HISTORY, parse};
 use super::sse::{self, Event};
@@ -18,20 +19,49 @@ use crate::envelope;
 use crate::ports::{DeviceStore, PortError, Update};
 use crate::record::EventId;
 
+/// Which store is followed.
+#[derive(Deserialize)]
+pub(super) struct UpdatesQuery {
+    /// That of this topology.
+    topology: Option<String>,
+}
+
 /// Server-sent events: every message of the device behind `Last-Event-ID`, or from now on.
 pub(super) async fn follow(
     state: web::Data<ControlState>,
     device: web::Path<String>,
+    query: web::Query<UpdatesQuery>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let device = parse(&device)?;
     let unfit = |text| ApiError::bad_request(format!("Last-Event-ID `{text}` is not the id of an update"));
     let last = sse::last_event_id(&request)?;
     let last = last.map(|text| text.parse::<EventId>().map_err(|_| unfit(text))).transpose()?;
-    let store = state.all().into_iter().find_map(|running| running.view.ports.device_store());
-    let store = store.ok_or_else(|| ApiError::not_offered("no topology here keeps devices in a store"))?;
+    let running = state.all();
+    let stores: Vec<_> = running.iter().map(|r| (&*r.view.name, r.view.ports.device_store())).collect();
+    let store = choose(&stores, query.topology.as_deref())?;
     let events = events(&*store, &device, last).await;
     Ok(sse::response(events.map_err(|error| ApiError::unavailable(error.to_string()))?))
+}
+
+/// The store that is named by its topology, or the only one there is: nothing is guessed.
+fn choose<S: Clone>(stores: &[(&str, Option<S>)], named: Option<&str>) -> Result<S, ApiError> {
+    if let Some(name) = named {
+        let known = stores.iter().find(|(topology, _)| *topology == name);
+        let (_, store) = known.ok_or_else(|| ApiError::not_found(format!("topology `{name}` does not run here")))?;
+        let none = || ApiError::not_offered(format!("topology `{name}` keeps no devices in a store"));
+        return store.clone().ok_or_else(none);
+    }
+    let offered: Vec<_> = stores.iter().filter_map(|(name, store)| Some((*name, store.as_ref()?))).collect();
+    match offered.as_slice() {
+        [] => Err(ApiError::not_offered("no topology here keeps devices in a store")),
+        [(_, store)] => Ok((*store).clone()),
+        several => {
+            let names: Vec<_> = several.iter().map(|(name, _)| format!("?topology={name}")).collect();
+            let names = names.join(", ");
+            Err(ApiError::bad_request(format!("several topologies keep devices in a store; say which: {names}")))
+        }
+    }
 }
 
 /// What the history has behind `last`, then every update from now on.
@@ -114,6 +144,25 @@ mod tests {
             let lost = Err(PortError("the store is gone".to_owned()));
             Ok(stream::iter(self.updates.clone()).map(Ok).chain(stream::iter([lost])).boxed())
         }
+    }
+
+    #[test]
+    fn a_store_is_named_or_the_only_one() {
+        let check = |stores: &[(&str, Option<u8>)], named: Option<&str>, expect: Result<u8, &str>| {
+            let chosen = choose(stores, named).map_err(|error| error.to_string());
+            match (&chosen, expect) {
+                (Ok(store), Ok(wanted)) => assert_eq!(*store, wanted),
+                (Err(error), Err(wanted)) => assert!(error.contains(wanted), "{error}"),
+                _ => panic!("{chosen:?}, not {expect:?}"),
+            }
+        };
+        check(&[], None, Err("not offered"));
+        check(&[("a", None)], None, Err("not offered"));
+        check(&[("a", None), ("b", Some(2))], None, Ok(2));
+        check(&[("a", Some(1)), ("b", Some(2))], None, Err("say which: ?topology=a, ?topology=b"));
+        check(&[("a", Some(1)), ("b", Some(2))], Some("b"), Ok(2));
+        check(&[("a", None), ("b", Some(2))], Some("a"), Err("topology `a` keeps no devices"));
+        check(&[("b", Some(2))], Some("a"), Err("topology `a` does not run here"));
     }
 
     fn id(n: u128) -> EventId {
