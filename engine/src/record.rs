@@ -156,6 +156,8 @@ impl Reason {
     pub const BAD_ENVELOPE: Reason = Reason("bad_envelope");
     /// The record stands in another partition of the log than its device belongs to.
     pub const WRONG_PARTITION: Reason = Reason("wrong_partition");
+    /// The device had sent it before, by its own message id.
+    pub const DUPLICATE: Reason = Reason("duplicate");
     /// The store holds something else under the record's key.
     pub const WRONG_TYPE: Reason = Reason("wrong_type");
     /// The stage stopped before it was done.

@@ -12,3 +12,4 @@ mod readiness;
 mod shutdown;
 mod supervision;
 mod support;
+mod updates;

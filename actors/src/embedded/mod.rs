@@ -7,6 +7,8 @@ pub mod endpoint;
 pub(crate) mod log;
 pub mod router;
 pub mod source;
+pub mod state;
+pub mod store;
 mod submit;
 
-pub use connection::EmbeddedConnection;
+pub use connection::{EmbeddedConnection, EmbeddedConnectionSpec};

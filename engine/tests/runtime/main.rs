@@ -6,6 +6,7 @@ mod alert_log;
 mod backpressure;
 mod common;
 mod drain;
+mod forms;
 mod gap;
 mod outage;
 mod poison;

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use telemill_actors::embedded::EmbeddedConnection;
 use telemill_actors::mqtt::MqttConnection;
+use telemill_actors::mqtt_ingress::MqttIngress;
+use telemill_engine::stage::Component;
 use telemill_engine::topology::document::codes::INVALID_VALUE;
 use telemill_engine::topology::{Located, Plan, Problem, Problems, SimulateSpec};
 use tokio::sync::watch;
@@ -25,9 +28,17 @@ const MAX_DEVICES: u32 = 100_000;
 
 /// A fleet that is in order.
 pub struct Demo {
-    broker: MqttConnection,
+    ingress: Ingress,
     traits: Traits,
     terms: Terms,
+}
+
+/// What the fleet publishes to.
+enum Ingress {
+    /// A broker that the topology reads from.
+    Broker(Arc<MqttConnection>),
+    /// The topology's own endpoint. Its port may be known only once it listens.
+    Endpoint(Arc<EmbeddedConnection>),
 }
 
 impl Demo {
@@ -62,14 +73,14 @@ impl Demo {
                 })
                 .ok(),
         };
-        let broker = broker(plan);
-        if broker.is_none() {
-            let message = "there is no ingress for the fleet to publish to";
-            let hint = "add a `mqtt_ingress` stage, or remove `simulate`";
+        let ingress = ingress(plan);
+        if ingress.is_none() {
+            let message = "there is no ingress that the fleet could publish to";
+            let hint = "add a `mqtt_ingress` stage that asks nobody for a password, or remove `simulate`";
             problems.push(Problem::new(INVALID_VALUE, message).at("simulate").hint(hint));
         }
         (problems.len() == before).then_some(())?;
-        Some(Demo { broker: broker?, traits: traits(spec, template?), terms: terms(spec) })
+        Some(Demo { ingress: ingress?, traits: traits(spec, template?), terms: terms(spec) })
     }
 
     /// How many devices there are.
@@ -79,7 +90,11 @@ impl Demo {
 
     /// Publishes until it is told to stop, then waits for what is not acknowledged yet.
     pub async fn run(self, stop: watch::Receiver<bool>) {
-        let Demo { broker, traits, terms } = self;
+        let Demo { ingress, traits, terms } = self;
+        let Some(broker) = ingress.broker() else {
+            tracing::warn!(code = "simulated_fleet", "the ingress does not listen: the simulated fleet stays away");
+            return;
+        };
         let connections = default_connections(terms.devices);
         let shared = Shared {
             broker,
@@ -96,12 +111,22 @@ impl Demo {
     }
 }
 
-/// How the fleet reaches the topology's ingress.
-fn broker(plan: &Plan) -> Option<MqttConnection> {
-    let ingress = plan.stages.iter().find(|stage| stage.kind == "mqtt_ingress")?;
-    let name = ingress.connection.as_deref()?;
-    let external = plan.connections.typed::<MqttConnection>(name)?;
-    Some((*external).clone())
+impl Ingress {
+    fn broker(&self) -> Option<MqttConnection> {
+        match self {
+            Ingress::Broker(broker) => Some((**broker).clone()),
+            Ingress::Endpoint(local) => MqttConnection::at(&format!("mqtt://{}", local.endpoint().address()?)).ok(),
+        }
+    }
+}
+
+/// The topology's ingress.
+fn ingress(plan: &Plan) -> Option<Ingress> {
+    let stage = plan.stages.iter().find(|stage| stage.kind == MqttIngress::KIND)?;
+    let name = stage.connection.as_deref()?;
+    let endpoint = || plan.connections.typed::<EmbeddedConnection>(name).filter(|c| !c.endpoint().asks_who_connects());
+    let broker = plan.connections.typed::<MqttConnection>(name).map(Ingress::Broker);
+    broker.or_else(|| endpoint().map(Ingress::Endpoint))
 }
 
 fn traits(spec: &SimulateSpec, template: Template) -> Traits {

@@ -84,11 +84,6 @@ impl Machine {
         }
     }
 
-    /// Whether the CONNECT was accepted and nothing has ended the conversation since.
-    pub(crate) fn is_open(&self) -> bool {
-        self.phase == Phase::Open
-    }
-
     /// Whether nothing more is read or said.
     pub(crate) fn is_closed(&self) -> bool {
         self.phase == Phase::Closed

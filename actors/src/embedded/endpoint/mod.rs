@@ -86,6 +86,11 @@ impl Endpoint {
         &self.settings
     }
 
+    /// Whether a client has to say who it is: by a password, or by a certificate.
+    pub fn asks_who_connects(&self) -> bool {
+        self.settings.users.is_some() || self.settings.tls.is_some()
+    }
+
     /// Where it listens, or listened last: the port is known where the settings leave it to the system.
     pub fn address(&self) -> Option<SocketAddr> {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner)

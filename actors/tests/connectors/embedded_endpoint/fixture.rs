@@ -12,6 +12,7 @@ use telemill_engine::ack::Guards;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, Connection, Connections, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::ports::Ports;
 use telemill_engine::position::Epoch;
 use telemill_engine::record::{EventId, Kind, Record};
@@ -91,6 +92,7 @@ fn context(stage: &str) -> BuildContext {
         marks: None,
         store: Arc::<MemoryStore>::default(),
         ports: Ports::default(),
+        peers: Peers::default(),
         downstream: [].into(),
     }
 }

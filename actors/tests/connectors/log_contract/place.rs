@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connections, TopicDecl, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::ports::Ports;
 use telemill_engine::position::Epoch;
 use telemill_engine::sink::Sink;
@@ -23,7 +24,7 @@ pub trait Kind: Sized + Send + Sync {
 
     /// A log that is there.
     fn new() -> Self;
-    /// The connection to it, by the name `log`.
+    /// The connection to it, under the name `log`.
     fn connections(&self) -> Connections;
     /// Makes everything in a partition go that is in it now, as retention would.
     async fn remove_all(place: &Place<Self>, topic: &str, partition: i32);
@@ -93,6 +94,7 @@ impl<K: Kind> Place<K> {
             marks: self.marks.as_ref().map(|name| self.topics.get(name)),
             store: Arc::new(NoStore),
             ports: self.ports.clone(),
+            peers: Peers::default(),
             downstream: Arc::new([]),
         };
         C::build(checked, &cx).await
