@@ -2,6 +2,7 @@
 
 pub mod alert_evaluator;
 pub mod device_session;
+mod device_store;
 pub mod embedded;
 pub mod kafka;
 pub mod kafka_dead_letters;

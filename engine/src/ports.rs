@@ -51,6 +51,18 @@ pub struct LastState {
     pub timestamp: u64,
 }
 
+/// What a subscriber of a device's updates hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// A record was written: the whole message.
+    Written(Bytes),
+    /// The subscriber was too slow, and so many messages are missing here.
+    Missed(u64),
+}
+
+/// The updates of a device, as they come. An error is the last thing that is heard.
+pub type Updates = BoxStream<'static, Result<Update, PortError>>;
+
 /// A store that the API reads devices from.
 #[async_trait]
 pub trait DeviceStore: Send + Sync {
@@ -59,6 +71,9 @@ pub trait DeviceStore: Send + Sync {
     /// The messages of a device with `from ≤ timestamp ≤ to` (seconds), in (timestamp, event_id) order, the newest
     /// `limit` of them.
     async fn history(&self, device: &DeviceId, from: u64, to: u64, limit: usize) -> Result<Vec<Bytes>, PortError>;
+    /// Every message of a device that is written from when this returns on, in order, until the stream is dropped.
+    /// What a slow reader is behind by is bounded: it is told how many messages it missed.
+    async fn updates(&self, device: &DeviceId) -> Result<Updates, PortError>;
 }
 
 /// An entry of the alert log.

@@ -11,3 +11,4 @@ mod presence;
 mod shutdown;
 mod supervision;
 mod support;
+mod updates;

@@ -6,7 +6,7 @@ use telemill_engine::position::{Cursor, Epoch, TopicId, TopicOffset};
 use telemill_engine::record::Reason;
 use telemill_engine::sink::{Rejection, Submitted};
 
-use super::arguments::is_written;
+use crate::device_store::is_written;
 use crate::redis::Answer;
 
 /// What became of a batch.

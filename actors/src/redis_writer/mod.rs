@@ -17,13 +17,12 @@
 mod answer;
 mod arguments;
 mod devices;
-mod flight;
 
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use futures_util::poll;
 use redis::Script;
 use schemars::JsonSchema;
@@ -35,10 +34,11 @@ use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
 use telemill_engine::topology::HumanDuration;
 
+use crate::device_store::flight::{self, Flight};
+use crate::device_store::is_guarded;
 use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
 use arguments::Arguments;
 use devices::Devices;
-use flight::Flight;
 
 static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 static RESUME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("resume.lua")));
@@ -135,14 +135,14 @@ impl Sink for RedisWriter {
 
     async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         if batch.is_empty() {
-            return answered(Submitted::Delivered);
+            return flight::answered(Submitted::Delivered);
         }
         let Some(turn) = self.flight.enter() else {
-            return answered(flight::out_of_turn());
+            return flight::answered(flight::out_of_turn());
         };
         let live = match self.link.get().await {
             Ok(live) => live,
-            Err(failure) => return answered_in(turn, failure.into()),
+            Err(failure) => return turn.answered(failure.into()),
         };
         let mut answer = self.send(live, batch.clone());
         // The first poll hands the command to the connection: here, so that the order of sending is that of submission.
@@ -152,7 +152,7 @@ impl Sink for RedisWriter {
             polled => polled,
         };
         match first {
-            Poll::Ready(submitted) => answered_in(turn, submitted),
+            Poll::Ready(submitted) => turn.answered(submitted),
             Poll::Pending => Box::pin(async move { turn.judge(answer.await) }),
         }
     }
@@ -189,23 +189,6 @@ impl RedisWriter {
             }
         })
     }
-}
-
-fn answered(submitted: Submitted) -> Completion {
-    Box::pin(ready(submitted))
-}
-
-/// An answer that is known, of a batch that counts as in flight until it was taken.
-fn answered_in(turn: flight::Turn, submitted: Submitted) -> Completion {
-    let submitted = turn.judge(submitted);
-    Box::pin(async move {
-        drop(turn);
-        submitted
-    })
-}
-
-fn is_guarded(batch: &Batch) -> bool {
-    batch.records.iter().any(|record| record.position.is_some())
 }
 
 fn guard_key(topology: &str, stage: &str, partition: Partition) -> String {

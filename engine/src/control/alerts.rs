@@ -1,15 +1,10 @@
 //! Alerts: those that are active, and the stream of transitions.
 
-use std::time::Duration;
-
 use actix_web::{HttpRequest, HttpResponse, web};
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 
+use super::sse::{self, Event};
 use super::{ApiError, ControlState};
-
-/// A comment is sent when nothing else was for this long, so that proxies and clients see that the stream lives.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The alerts that are pending or firing.
 pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
@@ -19,27 +14,10 @@ pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
 
 /// Server-sent events: every transition behind `Last-Event-ID`, or from now on.
 pub(super) async fn stream(state: web::Data<ControlState>, request: HttpRequest) -> Result<HttpResponse, ApiError> {
-    let after = request.headers().get("last-event-id").map(|id| id.to_str().map(str::to_owned));
-    let after = after.transpose().map_err(|_| ApiError::bad_request("Last-Event-ID is not text"))?;
+    let after = sse::last_event_id(&request)?;
     let log = state.all().into_iter().find_map(|running| running.view.ports.alert_log());
     let log = log.ok_or_else(|| ApiError::not_offered("no topology here keeps an alert log"))?;
     let entries = log.follow(after.as_deref()).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
-    let events = stream::unfold(Some(entries), |entries| async {
-        let mut entries = entries?;
-        match tokio::time::timeout(KEEP_ALIVE, entries.next()).await {
-            Err(_) => Some((Ok(Bytes::from_static(b": alive\n\n")), Some(entries))),
-            Ok(Some(Ok(entry))) => {
-                let body = String::from_utf8_lossy(&entry.body);
-                Some((Ok(Bytes::from(format!("id: {}\nevent: alert\ndata: {body}\n\n", entry.cursor))), Some(entries)))
-            }
-            Ok(Some(Err(error))) => Some((Err(std::io::Error::other(error.to_string())), None)),
-            Ok(None) => None,
-        }
-    });
-    // The first bytes leave at once, so that a client knows that it is subscribed.
-    let hello = stream::once(async { Ok(Bytes::from_static(b": subscribed\n\n")) });
-    Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header(("cache-control", "no-store"))
-        .streaming(hello.chain(events)))
+    let event = |entry: crate::ports::AlertEntry| Event { id: Some(entry.cursor), name: "alert", data: entry.body };
+    Ok(sse::response(entries.map(move |entry| entry.map(event)).boxed()))
 }

@@ -17,7 +17,7 @@ use crate::topology::HumanDuration;
 use super::{ApiError, ControlState};
 
 /// The most messages of history in one answer.
-const MAX_HISTORY: usize = 10_000;
+pub(super) const MAX_HISTORY: usize = 10_000;
 /// How many messages are given when the caller does not say.
 const DEFAULT_HISTORY: usize = 100;
 
@@ -131,7 +131,7 @@ pub(super) async fn command(
     Ok(HttpResponse::Accepted().json(json!({ "command_id": id })))
 }
 
-fn parse(device: &str) -> Result<DeviceId, ApiError> {
+pub(super) fn parse(device: &str) -> Result<DeviceId, ApiError> {
     device.parse().map_err(|error: crate::device_id::DeviceIdError| ApiError::bad_request(error.to_string()))
 }
 
