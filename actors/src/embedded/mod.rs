@@ -6,6 +6,8 @@ pub mod disk;
 pub(crate) mod log;
 pub mod router;
 pub mod source;
+pub mod state;
+pub mod store;
 mod submit;
 
-pub use connection::EmbeddedConnection;
+pub use connection::{EmbeddedConnection, EmbeddedConnectionSpec};

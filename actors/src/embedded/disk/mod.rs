@@ -110,6 +110,12 @@ impl Disk {
         &self.dir
     }
 
+    /// The bytes of a space's tables; what is only in the journal yet is not among them. For metrics.
+    pub fn space_bytes(&self, space: Space) -> u64 {
+        let opened = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().and_then(|opened| opened.space(space)).map_or(0, |keyspace| keyspace.disk_space())
+    }
+
     /// Runs a closure within the next group and resolves with its result when the group is durable. An `Err` of the
     /// closure takes back its writes, and is given out when what it may have read is durable.
     ///
