@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
+mod conformance;
+mod embedded;
 mod embedded_log;
 mod kafka_dead_letters;
 mod kafka_router;
