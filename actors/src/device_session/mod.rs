@@ -13,9 +13,12 @@
 //! Only what the device itself sent makes it online: a command to a device that was never heard of waits, or is
 //! refused, like one to a device that is offline, and does not make it known.
 //!
+//! Where `identity` names the device's own message id, a message that it sent twice makes it online and is dropped.
+//!
 //! The state is a plain value and a step is pure, so a replay of the log repeats every event with the same id.
 
 mod command;
+mod identity;
 mod presence;
 mod queue;
 mod session;
@@ -32,6 +35,9 @@ use telemill_engine::registry::{CommandSink, CommandsSpec, Companion, Descriptio
 use telemill_engine::stage::{BuildError, Component, Outlet};
 use telemill_engine::topology::{ByteSize, HumanDuration};
 
+use identity::Identity;
+
+pub use identity::{IdentitySpec, IdentityWindowSpec};
 pub use session::Session;
 
 /// On- and offline events.
@@ -46,6 +52,7 @@ const EXPIRED: Outlet = Outlet(3);
 pub struct DeviceSession {
     offline_after: Duration,
     last_payload: usize,
+    identity: Option<Identity>,
 }
 
 /// As written.
@@ -64,6 +71,10 @@ pub struct DeviceSessionSpec {
     /// The largest payload that is kept as the device's last one; 0 keeps none.
     #[serde(default = "defaults::last_payload")]
     pub last_payload: ByteSize,
+    /// The field in which the device numbers its messages, such as `payload.msg_id`: a message whose id was seen is
+    /// dropped. Not given: nothing is.
+    #[serde(default)]
+    pub identity: Option<IdentitySpec>,
     /// Where commands are published. Not given: they come out of the outlet `commands` alone.
     #[serde(default)]
     pub commands: Option<CommandsSpec>,
@@ -93,6 +104,7 @@ mod defaults {
 pub struct CheckedDeviceSession {
     offline_after: Duration,
     last_payload: usize,
+    identity: Option<Identity>,
     limits: SessionLimits,
     commands: Option<CommandSink>,
 }
@@ -117,10 +129,12 @@ impl Component for DeviceSession {
         if spec.max_sessions == 0 {
             cx.problem("max_sessions", CODE, "there would be room for no device", "such as `1000000`");
         }
+        let identity = spec.identity.and_then(|identity| identity.check(cx));
         let commands = spec.commands.and_then(|commands| cx.command_sink("commands", commands));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
+            identity,
             limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions },
             commands,
         })
@@ -137,6 +151,10 @@ impl Component for DeviceSession {
     }
 
     async fn build(checked: &CheckedDeviceSession, _: &BuildContext) -> Result<Self, BuildError> {
-        Ok(DeviceSession { offline_after: checked.offline_after, last_payload: checked.last_payload })
+        Ok(DeviceSession {
+            offline_after: checked.offline_after,
+            last_payload: checked.last_payload,
+            identity: checked.identity.clone(),
+        })
     }
 }

@@ -10,6 +10,7 @@ use telemill_engine::keyed::Presence;
 use telemill_engine::record::EventId;
 use ulid::Ulid;
 
+use super::identity::Seen;
 use super::queue::Queue;
 
 /// What is known of a device.
@@ -37,6 +38,46 @@ pub struct Session {
     pub(super) last_payload: Bytes,
     /// Commands that wait for the device; none while it is online.
     pub(super) queue: Option<Box<Queue>>,
+    /// The device's own ids of its last messages, where the topology names them.
+    pub(super) seen: Option<Box<Seen>>,
+}
+
+/// The form of version 1.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SessionV1 {
+    incarnation: [u8; 16],
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    heard_at: LogTime,
+    since: Timestamp,
+    data: u64,
+    hello: u64,
+    sequence: u32,
+    commands: u32,
+    connected: Connected,
+    #[serde(with = "super::queue::plain_bytes")]
+    last_payload: Bytes,
+    queue: Option<Box<Queue>>,
+}
+
+impl From<SessionV1> for Session {
+    fn from(old: SessionV1) -> Session {
+        Session {
+            incarnation: old.incarnation,
+            first_seen: old.first_seen,
+            last_seen: old.last_seen,
+            heard_at: old.heard_at,
+            since: old.since,
+            data: old.data,
+            hello: old.hello,
+            sequence: old.sequence,
+            commands: old.commands,
+            connected: old.connected,
+            last_payload: old.last_payload,
+            queue: old.queue,
+            seen: None,
+        }
+    }
 }
 
 /// Whether the device is there.

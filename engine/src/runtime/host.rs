@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::device_id::DeviceId;
-use crate::keyed::{Effects, Input, Keyed, Now};
+use crate::keyed::{Effects, Input, Keyed, Now, read_session};
 use crate::stage::StageError;
 
 /// Why a step did not get through. The session is as it was before.
@@ -109,10 +109,10 @@ impl<K: Keyed> KeyedHost for Table<K> {
     }
 
     fn decode(&mut self, slot: u32, version: u8, bytes: &[u8]) -> Result<(), String> {
-        if version != K::STATE_VERSION {
-            return Err(format!("session form {version} is not the form {} that this version reads", K::STATE_VERSION));
-        }
-        let session = postcard::from_bytes(bytes).map_err(|error| format!("session cannot be read: {error}"))?;
+        let session = match version == K::STATE_VERSION {
+            true => read_session(bytes)?,
+            false => K::read_earlier(version, bytes)?,
+        };
         self.fill(slot, session);
         Ok(())
     }

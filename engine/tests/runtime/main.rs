@@ -5,6 +5,7 @@
 mod backpressure;
 mod common;
 mod drain;
+mod forms;
 mod gap;
 mod outage;
 mod poison;

@@ -218,6 +218,9 @@ impl ShardCell {
             if tally.absorbed > 0 {
                 metrics.absorbed(tally.absorbed);
             }
+            for (reason, count) in tally.dropped {
+                metrics.dropped(reason, count);
+            }
         }
     }
 

@@ -59,6 +59,16 @@ pub(super) struct Tally {
     pub(super) received: usize,
     pub(super) forwarded: usize,
     pub(super) absorbed: usize,
+    pub(super) dropped: Vec<(Reason, usize)>,
+}
+
+impl Tally {
+    fn drop(&mut self, reason: Reason) {
+        match self.dropped.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.dropped.push((reason, 1)),
+        }
+    }
 }
 
 fn waiting(stage: usize, record: Option<&Record>) -> Waiting {
@@ -241,10 +251,12 @@ impl Sessions {
             self.scratch = effects;
             return Err(failure);
         }
+        let dropped = effects.dropped.take();
         if record.is_some() {
-            match effects.forward || !effects.emitted.is_empty() {
-                true => hosted.tally.forwarded += 1,
-                false => hosted.tally.absorbed += 1,
+            match (dropped, effects.forward || !effects.emitted.is_empty()) {
+                (Some(reason), _) => hosted.tally.drop(reason),
+                (None, true) => hosted.tally.forwarded += 1,
+                (None, false) => hosted.tally.absorbed += 1,
             }
         }
         if let Some(presence) = effects.presence.take() {
