@@ -43,6 +43,7 @@ impl Acker for EmbeddedAcker {
         self.keeper.abort();
         self.shared.close();
         let committed = commit::all(&self.shared).await;
+        self.shared.release();
         committed.map_err(|error| SourceError::Unavailable(format!("the last commit failed: {error}")))
     }
 }
@@ -51,5 +52,6 @@ impl Drop for EmbeddedAcker {
     fn drop(&mut self) {
         self.keeper.abort();
         self.shared.close();
+        self.shared.release();
     }
 }

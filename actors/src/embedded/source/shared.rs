@@ -21,7 +21,8 @@ pub(super) struct Shared {
     /// The reader has something to look at.
     pub(super) told: Notify,
     closed: AtomicBool,
-    _membership: Membership,
+    /// Until the last commit is made.
+    membership: Mutex<Option<Membership>>,
 }
 
 pub(super) struct State {
@@ -48,7 +49,7 @@ impl Shared {
             state: Mutex::new(state),
             told: Notify::new(),
             closed: AtomicBool::new(false),
-            _membership: membership,
+            membership: Mutex::new(Some(membership)),
         }
     }
 
@@ -65,6 +66,11 @@ impl Shared {
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.told.notify_one();
+    }
+
+    /// Lets another source have the group.
+    pub(super) fn release(&self) {
+        self.membership.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -69,7 +69,15 @@ fn fill(dir: &Path, but: usize) -> PathBuf {
 }
 
 async fn put(disk: &Arc<Disk>, number: u32) -> Result<(), DiskError> {
-    let value = vec![number as u8; 8 * 1024];
+    // Nothing that could be made smaller on its way to the disk.
+    let mut state = u64::from(number) + 1;
+    let mut byte = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as u8
+    };
+    let value: Vec<u8> = (0..8 * 1024).map(|_| byte()).collect();
     disk.write(move |tx| {
         tx.insert(ROWS, number.to_be_bytes().to_vec(), value);
         Ok(())
@@ -140,8 +148,7 @@ async fn keeps_its_reserve() {
 async fn routes_on_when_there_is_room() {
     let dir = small_disk();
     let data = dir.join("data");
-    let kind = Embedded::in_dir(&data);
-    let mut place = Place { kind, topics: Default::default(), marks: None, ports: Default::default() };
+    let mut place = Place::on(Embedded::in_dir(&data));
     place.declare("data".to_owned(), 1);
     let mut router = place.router_to("data").await;
     delivered(router.submit(batch(vec![record("d1", 0)])).await).await;

@@ -5,11 +5,14 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
+use telemill_actors::embedded::router::EmbeddedRouter;
 use telemill_engine::sink::Sink;
 use telemill_engine::source::{ResumeAt, SourceEvent};
 use telemill_engine::testing::{number_of, record};
+use telemill_services::eventually;
 
-use crate::kafka_support::{batch, delivered};
+use crate::kafka_support::{SOON, batch, delivered};
 use crate::log_contract::{Embedded, Place};
 
 const DIR: &str = "TELEMILL_TEST_DIR";
@@ -18,8 +21,7 @@ const TOPIC: &str = "data";
 const ROUNDS: usize = 6;
 
 fn place(dir: &Path) -> Place<Embedded> {
-    let mut place =
-        Place { kind: Embedded::in_dir(dir), topics: Default::default(), marks: None, ports: Default::default() };
+    let mut place = Place::on(Embedded::in_dir(dir));
     place.declare(TOPIC.to_owned(), 2);
     place
 }
@@ -30,7 +32,10 @@ fn place(dir: &Path) -> Place<Embedded> {
 async fn appends_until_it_is_killed() {
     let place = place(&PathBuf::from(std::env::var_os(DIR).unwrap()));
     let mut next: usize = std::env::var(FIRST).unwrap().parse().unwrap();
-    let mut router = place.router_to(TOPIC).await;
+    // The process that looked at the last one's work may be closing the directory still.
+    let checked = place.check::<EmbeddedRouter>(json!({ "connection": "log", "topic": TOPIC }));
+    let mut router =
+        eventually(SOON, "the directory", async || place.build::<EmbeddedRouter>(&checked).await.ok()).await;
     let mut in_flight = std::collections::VecDeque::new();
     loop {
         let size = 1 + next % 23;

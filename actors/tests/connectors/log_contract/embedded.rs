@@ -56,12 +56,7 @@ impl Kind for Embedded {
 
     async fn remove_all(place: &Place<Self>, topic: &str, partition: i32) {
         // A topic that may hold one byte holds nothing.
-        let mut place = Place {
-            kind: Embedded::in_dir(&place.kind.dir),
-            topics: place.topics.clone(),
-            marks: None,
-            ports: Default::default(),
-        };
+        let mut place = Place { topics: place.topics.clone(), ..Place::on(Embedded::in_dir(&place.kind.dir)) };
         let retain = |place: &mut Place<Self>, bytes| {
             place.topics.declared.get_mut(topic).unwrap().retention_bytes = bytes;
         };

@@ -36,11 +36,17 @@ pub struct Place<K> {
     pub topics: Topics,
     pub marks: Option<String>,
     pub ports: Ports,
+    /// Part of the names of groups, which tests on one log must not share.
+    pub run: String,
 }
 
 impl<K: Kind> Place<K> {
     pub fn new() -> Self {
-        Place { kind: K::new(), topics: Topics::default(), marks: None, ports: Ports::default() }
+        Place::on(K::new())
+    }
+
+    pub fn on(kind: K) -> Self {
+        Place { kind, topics: Topics::default(), marks: None, ports: Ports::default(), run: unique_name("run") }
     }
 
     /// Declares a topic that no other test has, and gives its name.
@@ -68,6 +74,7 @@ impl<K: Kind> Place<K> {
     }
 
     pub async fn try_source(&self, topics: &[&str], group: &str, resume: &str) -> Result<Driven<K>, BuildError> {
+        let group = format!("{group}-{}", self.run);
         let spec = json!({ "connection": "log", "topics": topics, "group": group, "resume": resume });
         let source = self.build::<K::Source>(&self.check::<K::Source>(spec)).await?;
         Ok(Driven::new(source))

@@ -109,7 +109,7 @@ pub async fn what_is_no_longer_retained_follows_the_policy<K: Kind>() {
         SourceError::Broken(why) => assert!(why.contains("offsets 4 to 9 are no longer retained"), "{why}"),
         other => panic!("{other:?}"),
     }
-    source.close().await;
+    source.acker.close().await.unwrap();
 
     let mut source = place.try_source(&[&topic], "readers", "earliest").await.unwrap();
     source.assigned(ResumeAt::Committed).await;
