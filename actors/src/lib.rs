@@ -2,11 +2,13 @@
 
 pub mod alert_evaluator;
 pub mod device_session;
+pub mod embedded;
 mod ingress;
 pub mod kafka;
 pub mod kafka_dead_letters;
 pub mod kafka_router;
 pub mod kafka_source;
+pub mod log;
 pub mod mqtt;
 pub mod mqtt_commands;
 pub mod mqtt_ingress;

@@ -44,6 +44,8 @@ pub struct TopicDecl {
     pub min_insync_replicas: Option<i32>,
     /// How long records are kept, where declared.
     pub retention: Option<Duration>,
+    /// How many bytes of records are kept, in all partitions together, where declared.
+    pub retention_bytes: Option<u64>,
     /// The largest record, in bytes, where declared.
     pub max_message_bytes: Option<u64>,
 }
@@ -75,6 +77,7 @@ impl Default for Topics {
             replication: 1,
             min_insync_replicas: None,
             retention: None,
+            retention_bytes: None,
             max_message_bytes: None,
         };
         Topics { defaults, declared: BTreeMap::new() }

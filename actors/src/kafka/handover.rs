@@ -16,7 +16,7 @@ use telemill_engine::record::EventId;
 use telemill_engine::stage::BuildError;
 
 use super::connection::KafkaConnection;
-use super::headers::MessageHeaders;
+use super::headers::headers_of;
 use super::ledger::Offsets;
 use super::producer::ProducerView;
 use super::reader::{Range, ReadError, Reader, with_reader};
@@ -79,7 +79,7 @@ impl Lives {
                 let passed = |partition| passed.get(&(index, partition)).copied();
                 let ranges = ranges(reader, topic, passed, began - SKEW)?;
                 reader.read(&topic.name, &ranges, READING, |message| {
-                    if let Some(id) = MessageHeaders::of(message).event_id() {
+                    if let Some(id) = headers_of(message).event_id() {
                         earlier.add(index, id, message.partition(), message.offset());
                     }
                 })?;

@@ -20,7 +20,7 @@ use telemill_engine::record::{EventId, Reason};
 use telemill_engine::sink::{Rejection, Submitted};
 use tokio::sync::oneshot;
 
-use super::mark::Alive;
+use crate::log::mark::Alive;
 
 /// A topic that a producer writes.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 
 pub mod client;
 pub mod connection;
-pub mod headers;
-pub mod mark;
 pub mod properties;
 pub mod topics;
 pub mod wire;
 pub mod writer;
 
 pub(crate) mod handover;
+pub(crate) mod headers;
 pub(crate) mod ledger;
 pub(crate) mod producer;
 mod raw_headers;

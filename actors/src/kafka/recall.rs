@@ -8,7 +8,7 @@ use telemill_engine::record::Origin;
 use ulid::Ulid;
 
 use super::connection::KafkaConnection;
-use super::headers::MessageHeaders;
+use super::headers::headers_of;
 use super::producer::ProducerView;
 use super::reader::{Range, with_reader};
 use super::topics::EnsuredTopic;
@@ -54,7 +54,7 @@ impl Recall for Tails {
                 };
                 let ranges = (0..topic.partitions).map(range).collect::<Result<Vec<_>, _>>()?;
                 reader.read(&topic.name, &ranges, READING, |message| {
-                    let origin = MessageHeaders::of(message).origin();
+                    let origin = headers_of(message).origin();
                     origins.extend(origin.filter(|o| o.slot == slot && o.slot_session == slot_session));
                 })?;
             }

@@ -16,10 +16,10 @@ use telemill_engine::record::{Kind, Reason};
 use tokio::sync::Notify;
 
 use super::client::log;
-use super::headers::HeaderWriter;
 use super::ledger::{DueMark, ItemKey, Ledger};
-use super::mark::{MARK_VERSION, Mark};
 use super::topics::EnsuredTopic;
+use crate::log::headers::HeaderWriter;
+use crate::log::mark::{MARK_VERSION, Mark};
 
 /// How long a sender waits for room before it looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);

@@ -12,9 +12,9 @@ use tokio::sync::oneshot;
 
 use super::handover::Earlier;
 use super::ledger::{BatchKey, ItemKey};
-use super::mark::Alive;
 use super::producer::{Outgoing, Producer, ProducerView};
 use super::reports::{MAX_BATCH, SendError};
+use crate::log::mark::Alive;
 
 /// How a sink writes its records.
 pub(crate) trait Form: Send + 'static {

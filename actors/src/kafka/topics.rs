@@ -182,9 +182,12 @@ impl Work {
 
 fn settings(topic: &TopicDecl) -> Vec<(&'static str, String)> {
     let retention = topic.retention.map(|time| ("retention.ms", time.as_millis().to_string()));
+    // Kafka bounds each partition by itself.
+    let share = |bytes: u64| (bytes / u64::try_from(topic.partitions).unwrap_or(1).max(1)).max(1);
+    let size = topic.retention_bytes.map(|bytes| ("retention.bytes", share(bytes).to_string()));
     let in_sync = topic.min_insync_replicas.map(|count| ("min.insync.replicas", count.to_string()));
     let largest = topic.max_message_bytes.map(|bytes| ("max.message.bytes", bytes.to_string()));
-    [retention, in_sync, largest].into_iter().flatten().collect()
+    [retention, size, in_sync, largest].into_iter().flatten().collect()
 }
 
 fn check(topic: &TopicDecl, is: Description, config: &ConfigResource) -> Result<EnsuredTopic, BuildError> {

@@ -61,14 +61,3 @@ pub(crate) fn check_settings(
     }
     (cx.problems.len() == before).then_some(Settings { linger, compression: compression.name(), buffer })
 }
-
-/// Checks the name of a topic; false when there was a problem.
-pub(crate) fn check_topic(at: &str, name: &str, cx: &mut CheckContext<'_>) -> bool {
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let fit = (1..=249).contains(&name.len()) && name.bytes().all(allowed) && name != "." && name != "..";
-    if !fit {
-        let hint = "1 to 249 of A-Z a-z 0-9 . _ -";
-        cx.problem(at, "kafka::bad_topic", format!("`{name}` is no name of a topic"), hint);
-    }
-    fit
-}

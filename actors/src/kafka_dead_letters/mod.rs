@@ -19,13 +19,14 @@ use telemill_engine::topology::ByteSize;
 
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::handover::Lives;
-use crate::kafka::headers::HeaderWriter;
 use crate::kafka::producer::{Outgoing, Producer, Settings};
 use crate::kafka::recall::Tails;
 use crate::kafka::submit::{Form, Submitter, WINDOW, Written};
 use crate::kafka::topics::ensure;
-use crate::kafka::wire::NO_DEVICE;
-use crate::kafka::writer::{Compression, check_settings, check_topic};
+use crate::kafka::writer::{Compression, check_settings};
+use crate::log::headers::HeaderWriter;
+use crate::log::message::NO_DEVICE;
+use crate::log::spec::check_topic;
 
 /// What a dead letter may hold where the topology does not say: more than any packet that the ingress lets in.
 const LARGEST: u64 = 2 << 20;

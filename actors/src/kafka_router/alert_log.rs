@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use rdkafka::message::Message;
-use telemill_engine::ports::{AlertEntry, AlertLog, FROM_THE_BEGINNING, PortError};
+use telemill_engine::ports::{AlertEntry, AlertLog, PortError};
 use telemill_engine::record::Kind;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,8 +15,7 @@ use crate::kafka::connection::KafkaConnection;
 use crate::kafka::reader::{ReadError, Reader};
 use crate::kafka::topics::EnsuredTopic;
 use crate::kafka::wire::record_from_message;
-
-use super::cursor::{BadCursor, LogCursor};
+use crate::log::cursor::LogCursor;
 
 /// How many entries wait for a reader that is slow; then the log is read no further.
 const AHEAD: usize = 64;
@@ -33,24 +32,6 @@ impl KafkaAlertLog {
     pub(super) fn new(connection: &KafkaConnection, stage: &Arc<str>, topic: &EnsuredTopic) -> Self {
         KafkaAlertLog { connection: connection.clone(), stage: stage.clone(), topic: topic.clone() }
     }
-
-    fn cursor(&self, after: &str) -> Result<LogCursor, PortError> {
-        let partitions = self.topic.partitions as usize;
-        let beginning = LogCursor { topic: self.topic.id, next: vec![0; partitions] };
-        if after == FROM_THE_BEGINNING {
-            return Ok(beginning);
-        }
-        let cursor: LogCursor = after.parse().map_err(|error: BadCursor| PortError(error.to_string()))?;
-        if cursor.topic != self.topic.id {
-            // The topic was deleted and made again: all that is in it is behind a cursor on the old one.
-            return Ok(beginning);
-        }
-        if cursor.next.len() != partitions {
-            let count = cursor.next.len();
-            return Err(PortError(format!("the cursor has {count} partitions, the alert log {partitions}")));
-        }
-        Ok(cursor)
-    }
 }
 
 #[async_trait]
@@ -59,7 +40,8 @@ impl AlertLog for KafkaAlertLog {
         &self,
         after: Option<&str>,
     ) -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError> {
-        let cursor = after.map(|after| self.cursor(after)).transpose()?;
+        let cursor = |after| LogCursor::behind(after, self.topic.id, self.topic.partitions);
+        let cursor = after.map(cursor).transpose()?;
         let (entries, stream) = mpsc::channel(AHEAD);
         let (started, begun) = oneshot::channel();
         let (connection, stage, topic) = (self.connection.clone(), self.stage.clone(), self.topic.clone());

@@ -6,7 +6,6 @@
 //! fixed in `docs/formats.md`, "Message", "Headers" and "Time".
 
 mod alert_log;
-mod cursor;
 mod form;
 mod journal;
 
@@ -17,7 +16,6 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::context::{BuildContext, CheckContext};
-use telemill_engine::record::Kind;
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::sink::{Completion, Sink};
 use telemill_engine::stage::{BuildError, Component};
@@ -30,10 +28,11 @@ use crate::kafka::recall::Tails;
 use crate::kafka::reports::MAX_TOPICS;
 use crate::kafka::submit::{Submitter, WINDOW};
 use crate::kafka::topics::ensure;
-use crate::kafka::writer::{Compression, check_settings, check_topic};
+use crate::kafka::writer::{Compression, check_settings};
+use crate::log::route::{Route, RouterKey, check_targets};
 
 use alert_log::KafkaAlertLog;
-use form::{Route, RouterForm};
+use form::RouterForm;
 use journal::KafkaJournal;
 
 /// `kafka_router` as written.
@@ -63,15 +62,6 @@ pub struct KafkaRouterSpec {
     pub buffer: Option<ByteSize>,
 }
 
-/// What a record's partition is decided by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum RouterKey {
-    /// The device id.
-    #[default]
-    DeviceId,
-}
-
 /// `kafka_router`, checked.
 pub struct CheckedRouter {
     connection: Arc<KafkaConnection>,
@@ -94,20 +84,12 @@ impl Component for KafkaRouter {
     fn check(spec: KafkaRouterSpec, cx: &mut CheckContext<'_>) -> Option<CheckedRouter> {
         let connection = cx.connection::<KafkaConnection>("connection", &spec.connection);
         let settings = check_settings(spec.linger, spec.compression, spec.buffer, cx);
-        let (topics, route) = match (spec.topic, spec.routes) {
-            (Some(topic), None) => check_topic("topic", &topic, cx).then_some((vec![topic], Route::Single)),
-            (None, Some(routes)) => check_routes(routes, cx),
-            (Some(_), Some(_)) => {
-                let hint = "keep `topic` for one topic, or `routes` for one a kind";
-                cx.problem("", "kafka_router::two_targets", "both `topic` and `routes` are given", hint);
-                None
-            }
-            (None, None) => {
-                let hint = "write `topic: NAME` or `routes: { data: NAME }`";
-                cx.problem("", "kafka_router::no_target", "neither `topic` nor `routes` is given", hint);
-                None
-            }
-        }?;
+        let (topics, route) = check_targets(spec.topic, spec.routes, cx)?;
+        if topics.len() > MAX_TOPICS {
+            let message = format!("{} topics are more than {MAX_TOPICS}", topics.len());
+            cx.problem("routes", "kafka_router::too_many_topics", message, "use several routers");
+            return None;
+        }
         Some(CheckedRouter { connection: connection?, topics, route, settings: settings?, lives: Lives::default() })
     }
 
@@ -150,48 +132,6 @@ impl Sink for KafkaRouter {
     async fn close(&mut self) {
         self.submitter.close().await;
     }
-}
-
-/// The topics of routes, each once, and which kind goes where.
-fn check_routes(routes: BTreeMap<String, String>, cx: &mut CheckContext<'_>) -> Option<(Vec<String>, Route)> {
-    let before = cx.problems.len();
-    if routes.is_empty() {
-        cx.problem("routes", "kafka_router::no_target", "there are no routes", "write `data: NAME`, for one");
-    }
-    let mut topics: Vec<String> = Vec::new();
-    let mut by_kind = Vec::new();
-    for (kind, topic) in routes {
-        let at = format!("routes.{kind}");
-        if kind == Kind::Mark.as_str() {
-            let message = "marks go to a topic of their own, which the engine names";
-            cx.problem(at, "kafka_router::bad_kind", message, "remove this route");
-            continue;
-        }
-        if !check_topic(&at, &topic, cx) {
-            continue;
-        }
-        let known = topics.iter().position(|known| *known == topic);
-        if let (None, Some(first)) = (known, topics.first()) {
-            let (first, this) = (cx.topics.get(first), cx.topics.get(&topic));
-            if first.partitions != this.partitions {
-                let message = format!(
-                    "topic `{topic}` has {} partitions, but `{}` has {}; a device must be in the same partition of both",
-                    this.partitions, first.name, first.partitions
-                );
-                cx.problem(at, "kafka_router::partitions_differ", message, "give both the same number under `topics:`");
-            }
-        }
-        let index = known.unwrap_or_else(|| {
-            topics.push(topic);
-            topics.len() - 1
-        });
-        by_kind.push((Kind::from(kind.as_str()), index));
-    }
-    if topics.len() > MAX_TOPICS {
-        let message = format!("{} topics are more than {MAX_TOPICS}", topics.len());
-        cx.problem("routes", "kafka_router::too_many_topics", message, "use several routers");
-    }
-    (cx.problems.len() == before).then_some((topics, Route::ByKind(by_kind.into())))
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
-//! Where partitions begin: the engine's answer, the group's commits and what the log retains, put together.
+//! Where partitions begin: what is asked of the cluster for it.
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use telemill_engine::position::Partition;
 use telemill_engine::source::ResumeAt;
 use thiserror::Error;
 
-use super::cluster::{self, Committed, IdentityError};
+use super::cluster::{self, IdentityError};
 use super::group::Member;
-use super::ledger::Generation;
-use super::resume::{self, Retained, Start};
-use super::setup::{Setup, Topic};
 use super::shared::{Plan, Shared};
+use crate::log::begin::lanes;
+use crate::log::ledger::Generation;
 
 /// A partition whose beginning the engine has said.
 #[derive(Debug)]
@@ -47,83 +46,10 @@ pub(super) fn plans(member: &Member, shared: &Shared, ready: &[Ready]) -> Result
     let committed = cluster::committed(member, setup, &partitions)?;
     let retained = cluster::retained(member, setup, &partitions)?;
     let plan = |((ready, committed), retained): ((&Ready, _), _)| {
-        let safe = shared.safe_before(ready.partition);
-        Ok((ready.partition, plan(setup, ready, safe, committed, retained)?))
+        let (partition, generation) = (ready.partition, ready.generation);
+        let safe = shared.safe_before(partition);
+        let lanes = lanes(setup, partition, &ready.resume_at, safe, committed, retained);
+        Ok((partition, Plan { generation, lanes: lanes.map_err(BeginError::Broken)? }))
     };
     ready.iter().zip(committed).zip(retained).map(plan).collect()
-}
-
-fn plan(
-    setup: &Setup,
-    ready: &Ready,
-    safe: Option<Vec<i64>>,
-    committed: Vec<Option<Committed>>,
-    retained: Vec<Retained>,
-) -> Result<Plan, BeginError> {
-    let cursor = match &ready.resume_at {
-        ResumeAt::Committed => None,
-        ResumeAt::Behind(cursor) => Some(cursor),
-    };
-    let ids: Vec<_> = setup.topics.iter().map(|topic| topic.id).collect();
-    if let Some(foreign) = cursor.and_then(|cursor| resume::foreign(cursor, &ids)) {
-        return Err(BeginError::Broken(format!(
-            "partition {}: what hangs on this source has a position in a topic of id {foreign}, which is none of the \
-             topics read now ({}): a topic was deleted and made again, or the list was changed; start with empty stores, \
-             or put the topic back",
-            ready.partition,
-            setup.topics.iter().map(|topic| format!("`{}` is {}", topic.name, topic.id)).collect::<Vec<_>>().join(", "),
-        )));
-    }
-    let mut lanes = Vec::with_capacity(setup.topics.len());
-    for (at, ((topic, committed), retained)) in setup.topics.iter().zip(committed).zip(retained).enumerate() {
-        let own = match &safe {
-            Some(safe) => Some(safe[at]),
-            None => own_commit(topic, ready.partition, committed)?,
-        };
-        let wanted = cursor.map(|cursor| cursor.get(topic.id).map(|done| done + 1));
-        let start = resume::start([Some(own), wanted].into_iter().flatten(), retained, setup.resume);
-        let Start { offset, skipped } = start.map_err(|error| {
-            BeginError::Broken(format!("topic `{}` partition {}: {error}", topic.name, ready.partition))
-        })?;
-        if skipped > 0 {
-            count_gap(setup, topic, ready.partition, skipped);
-        }
-        lanes.push((offset, retained.high));
-    }
-    Ok(Plan { generation: ready.generation, lanes })
-}
-
-/// The group's commit, unless it was made for another topic of the same name.
-fn own_commit(topic: &Topic, partition: Partition, committed: Option<Committed>) -> Result<Option<i64>, BeginError> {
-    let Some(Committed { offset, metadata }) = committed else { return Ok(None) };
-    // Offsets that a tool has set carry no id, or something of their own.
-    let is_foreign = uuid::Uuid::try_parse(&metadata).is_ok_and(|id| id != topic.id.0);
-    match is_foreign {
-        false => Ok(Some(offset)),
-        true => Err(BeginError::Broken(format!(
-            "topic `{}` partition {partition}: the group's offset {offset} was committed for a topic of id {metadata}, \
-             but the topic's id is {}: it was deleted and made again; start with a new group and empty stores",
-            topic.name, topic.id
-        ))),
-    }
-}
-
-fn count_gap(setup: &Setup, topic: &Topic, partition: Partition, skipped: i64) {
-    let (stage, name) = (&*setup.stage, &*topic.name);
-    tracing::warn!(
-        code = "kafka_gap",
-        stage,
-        topic = name,
-        partition,
-        skipped,
-        "offsets are no longer retained; going on at the earliest"
-    );
-    metrics::counter!(
-        "telemill_kafka_gap_offsets_total",
-        "topology" => setup.topology.to_string(),
-        "stage" => stage.to_owned(),
-        "topic" => name.to_owned(),
-        "partition" => partition.to_string(),
-    )
-    .increment(skipped.unsigned_abs());
 }

@@ -8,8 +8,9 @@ use serde::Deserialize;
 use telemill_engine::context::{CheckContext, TopicDecl};
 use telemill_engine::topology::{ByteSize, HumanDuration};
 
-use super::resume::Resume;
 use crate::kafka::connection::KafkaConnection;
+use crate::log::resume::Resume;
+use crate::log::spec::{TimeBase, check_read_topics};
 
 /// As written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -37,19 +38,6 @@ pub struct KafkaSourceSpec {
     pub fetch_max: Option<ByteSize>,
 }
 
-/// What moves the clock of the sessions behind a source (`docs/formats.md`, "Time").
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum TimeBase {
-    /// The marks of the ingress, where the topology has them.
-    #[default]
-    Marks,
-    /// The records' own times.
-    Records,
-    /// The machine's clock.
-    Wall,
-}
-
 /// Proven good.
 #[derive(Clone, Debug)]
 pub struct CheckedKafkaSource {
@@ -68,12 +56,11 @@ const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
 const SESSION_TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(6)..=Duration::from_secs(1800);
 const FETCH_MAX: u64 = 32 * 1024 * 1024;
 const LEAST_FETCH_MAX: u64 = 4 * 1024 * 1024;
-const LONGEST_NAME: usize = 249;
 
 pub(super) fn check(spec: KafkaSourceSpec, cx: &mut CheckContext<'_>) -> Option<CheckedKafkaSource> {
     let before = cx.problems.len();
     let connection = cx.connection::<KafkaConnection>("connection", &spec.connection);
-    let topics = check_topics(&spec.topics, cx);
+    let topics = check_read_topics(&spec.topics, cx);
     if spec.group.is_empty() {
         cx.problem("group", "kafka_source::no_group", "the consumer group has no name", "name it, such as `telemill`");
     }
@@ -97,28 +84,6 @@ pub(super) fn check(spec: KafkaSourceSpec, cx: &mut CheckContext<'_>) -> Option<
         session_timeout,
         fetch_max,
     })
-}
-
-fn check_topics(names: &[String], cx: &mut CheckContext<'_>) -> Vec<TopicDecl> {
-    if names.is_empty() {
-        cx.problem("topics", "kafka_source::no_topics", "no topic is named", "name at least one, such as `iot-data`");
-    }
-    let mut topics: Vec<TopicDecl> = Vec::with_capacity(names.len());
-    for (index, name) in names.iter().enumerate() {
-        let at = format!("topics[{index}]");
-        let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_legal) || name == "." || name == ".." {
-            let message = format!("`{name}` is no name of a topic");
-            cx.problem(at, "kafka_source::bad_topic", message, "1 to 249 of A-Z a-z 0-9 . _ -");
-            continue;
-        }
-        if topics.iter().any(|topic| topic.name == *name) {
-            cx.problem(at, "kafka_source::topic_twice", format!("topic `{name}` is named twice"), "remove one of them");
-            continue;
-        }
-        topics.push(cx.topics.get(name));
-    }
-    topics
 }
 
 #[cfg(test)]

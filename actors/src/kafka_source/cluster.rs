@@ -9,18 +9,13 @@ use telemill_engine::position::{Partition, TopicId};
 use thiserror::Error;
 
 use super::group::Member;
-use super::resume::Retained;
-use super::setup::{Setup, Topic};
+use super::setup::Setup;
 use crate::kafka::topics::identities;
+use crate::log::begin::Committed;
+use crate::log::reading::Topic;
+use crate::log::resume::Retained;
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// An offset that the group committed, with the metadata that stands beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Committed {
-    pub(super) offset: i64,
-    pub(super) metadata: String,
-}
 
 /// Why the topics are not what they were.
 #[derive(Debug, Error)]

@@ -9,17 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
-use telemill_engine::clock::Timestamp;
-use telemill_engine::envelope;
 use telemill_engine::ports::{Command, CommandLog, PortError};
 use telemill_engine::record::Kind;
 
 use crate::kafka::client::Logged;
 use crate::kafka::connection::KafkaConnection;
-use crate::kafka::headers::HeaderWriter;
+use crate::log::command::value;
+use crate::log::headers::HeaderWriter;
 
-/// What the name of a topic of commands ends with.
-const SUFFIX: &str = "-commands";
 /// How long a command is tried before its sender is told that it is not known to be durable.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,11 +29,6 @@ pub(super) struct KafkaCommandLog {
     stage: String,
     /// Made anew after an error that it cannot recover from.
     producer: Mutex<Option<CommandProducer>>,
-}
-
-/// The first of these topics that is one of commands.
-pub(super) fn topic_of_commands<'a>(mut topics: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    topics.find(|topic| topic.ends_with(SUFFIX))
 }
 
 impl KafkaCommandLog {
@@ -97,54 +89,4 @@ impl Drop for KafkaCommandLog {
 fn drop_elsewhere(producer: CommandProducer) {
     // If no thread can be had, the closure, and the producer in it, are dropped here after all.
     let _ = std::thread::Builder::new().name("kafka close".to_owned()).spawn(move || drop(producer));
-}
-
-/// The message of a command: as of any record, with the time until which it may wait.
-fn value(command: &Command) -> Vec<u8> {
-    let mut out = Vec::new();
-    envelope::write(&mut out, &command.device, &command.body, command.accepted_at, command.id);
-    let expires_at = command.ttl.map(|ttl| command.accepted_at + ttl);
-    let expires_at = expires_at.map_or_else(|| "null".to_owned(), |Timestamp(millis)| millis.to_string());
-    out.pop();
-    out.extend_from_slice(b",\"expires_at\":");
-    out.extend_from_slice(expires_at.as_bytes());
-    out.push(b'}');
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytes::Bytes;
-    use telemill_engine::record::EventId;
-    use ulid::Ulid;
-
-    #[test]
-    fn the_written_form_is_fixed() {
-        let check = |ttl: Option<u64>, expect: &str| {
-            let command = Command {
-                id: EventId(Ulid::from_parts(7, 9)),
-                device: "d1".parse().unwrap(),
-                body: Bytes::from_static(br#"{"set": 1}"#),
-                accepted_at: Timestamp(5_432),
-                ttl: ttl.map(Duration::from_millis),
-            };
-            assert_eq!(std::str::from_utf8(&value(&command)).unwrap(), expect);
-        };
-        check(
-            None,
-            r#"{"device_id":"d1","payload":{"set": 1},"timestamp":5,"event_id":"00000000070000000000000009","expires_at":null}"#,
-        );
-        check(
-            Some(1_000),
-            r#"{"device_id":"d1","payload":{"set": 1},"timestamp":5,"event_id":"00000000070000000000000009","expires_at":6432}"#,
-        );
-    }
-
-    #[test]
-    fn a_topic_of_commands_is_known_by_its_name() {
-        let find = |topics: &[&str]| topic_of_commands(topics.iter().copied()).map(str::to_owned);
-        assert_eq!(find(&["iot-data", "iot-commands"]), Some("iot-commands".to_owned()));
-        assert_eq!(find(&["iot-data", "commands"]), None);
-    }
 }

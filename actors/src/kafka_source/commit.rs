@@ -10,8 +10,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use telemill_engine::position::Partition;
 
 use super::group::Member;
-use super::ledger::Commit;
 use super::shared::Shared;
+use crate::log::ledger::Commit;
 
 /// Commits what is safe; with `again`, also what is committed already, so that it does not expire. Blocks.
 pub(super) fn all(member: &Member, shared: &Shared, again: bool) -> KafkaResult<()> {

@@ -18,17 +18,18 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::{Message, Offset, TopicPartitionList};
 use telemill_engine::position::Partition;
 use telemill_engine::source::SourceError;
 
 use super::contexts::{Complaints, FetchContext};
-use super::decode::{self, Body};
-use super::ledger::Generation;
-use super::merge::Merge;
-use super::outbox::Item;
 use super::setup::Setup;
 use super::shared::{Plan, Progress, Shared};
+use crate::kafka::wire::record_from_message;
+use crate::log::ledger::Generation;
+use crate::log::merge::Merge;
+use crate::log::outbox::Item;
+use crate::log::reading::Body;
 
 /// The client that fetches.
 pub(super) type Fetcher = BaseConsumer<FetchContext>;
@@ -248,7 +249,8 @@ impl Reading {
                 match next {
                     Ok(message) => {
                         lane.at_end = false;
-                        self.merge.push(at, decode::message(&message, at, setup));
+                        let taken = record_from_message(&message, setup.topics[at].id, &setup.stage);
+                        self.merge.push(at, setup.to_merge(taken, at, message.offset()));
                     }
                     Err(KafkaError::PartitionEOF(_)) => {
                         lane.at_end = true;

@@ -19,15 +19,10 @@ mod cluster;
 mod command_log;
 mod commit;
 mod contexts;
-mod decode;
 mod fetch;
 mod group;
 mod keeper;
-mod ledger;
-mod merge;
-mod outbox;
 mod reader;
-mod resume;
 mod running;
 mod setup;
 mod shared;
@@ -43,14 +38,16 @@ use telemill_engine::source::Source;
 use telemill_engine::stage::{BuildError, Component};
 
 pub use acker::KafkaAcker;
-pub use check::{CheckedKafkaSource, KafkaSourceSpec, TimeBase};
+pub use check::{CheckedKafkaSource, KafkaSourceSpec};
 pub use reader::KafkaReader;
-pub use resume::Resume;
 
 use crate::kafka::topics;
-use command_log::{KafkaCommandLog, topic_of_commands};
+use crate::log::command::topic_of_commands;
+use crate::log::reading::{Reading, Topic};
+use crate::log::spec::TimeBase;
+use command_log::KafkaCommandLog;
 use running::Running;
-use setup::{Setup, Topic};
+use setup::Setup;
 
 /// A source that reads topics of Kafka as a member of a consumer group.
 pub struct KafkaSource(Running);
@@ -97,15 +94,13 @@ impl Component for KafkaSource {
             cx.ports.offer_command_log(Arc::new(KafkaCommandLog::new(checked.connection.clone(), commands, &cx.stage)));
         }
         let topics = ensured.into_iter().map(|topic| Topic { name: topic.name.into(), id: topic.id }).collect();
+        let (topology, stage) = (cx.topology.clone(), cx.stage.clone());
+        let reading = Reading { topology, stage, topics, has_marks, resume: checked.resume };
         let setup = Setup {
+            reading,
             connection: checked.connection.clone(),
-            topology: cx.topology.clone(),
-            stage: cx.stage.clone(),
             group: checked.group.clone(),
-            topics,
-            has_marks,
             partitions,
-            resume: checked.resume,
             session_timeout: checked.session_timeout,
             fetch_max: checked.fetch_max,
         };

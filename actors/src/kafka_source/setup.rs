@@ -5,50 +5,39 @@
 //! refuses a commit of a member that was replaced. The *fetch* client reads, by explicit assignment at explicit
 //! offsets: the leading topic no different from those that follow.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use telemill_engine::position::TopicId;
 
-use super::resume::Resume;
 use crate::kafka::connection::KafkaConnection;
-
-/// A topic that the source reads.
-#[derive(Clone, Debug)]
-pub(super) struct Topic {
-    pub(super) name: Arc<str>,
-    pub(super) id: TopicId,
-}
+use crate::log::reading::Reading;
 
 /// What a source is set up with.
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
+    pub(super) reading: Reading,
     pub(super) connection: Arc<KafkaConnection>,
-    pub(super) topology: Arc<str>,
-    pub(super) stage: Arc<str>,
     pub(super) group: String,
-    /// The leading one first; the marks' topic last.
-    pub(super) topics: Vec<Topic>,
-    /// Whether the last topic carries marks.
-    pub(super) has_marks: bool,
     /// Partitions of every topic.
     pub(super) partitions: i32,
-    pub(super) resume: Resume,
     pub(super) session_timeout: Duration,
     /// Bytes of messages fetched ahead.
     pub(super) fetch_max: u64,
+}
+
+impl Deref for Setup {
+    type Target = Reading;
+    fn deref(&self) -> &Reading {
+        &self.reading
+    }
 }
 
 /// What is requested of one partition at a time.
 const FETCH: std::ops::RangeInclusive<u64> = 64 * 1024..=256 * 1024;
 
 impl Setup {
-    /// The index of the marks' topic.
-    pub(super) fn marks(&self) -> Option<usize> {
-        self.has_marks.then(|| self.topics.len() - 1)
-    }
-
     /// How long a partition that is taken away may take to drain.
     pub(super) fn drain_time(&self) -> Duration {
         (self.session_timeout * 2 / 3).min(Duration::from_secs(10))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
-use telemill_actors::kafka::wire::no_device;
 use telemill_actors::kafka_dead_letters::KafkaDeadLetters;
+use telemill_actors::log::message::no_device;
 use telemill_engine::clock::{Clock, TimeSource, Timestamp};
 use telemill_engine::record::{DeadReason, Reason, Record};
 use telemill_engine::sink::Sink;

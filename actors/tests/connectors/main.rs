@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
+mod embedded_log;
 mod kafka_dead_letters;
 mod kafka_router;
 mod kafka_source;
 mod kafka_support;
 mod kafka_topics;
 mod kafka_wire;
+mod log_contract;
 mod mqtt_commands;
 mod mqtt_ingress;
 mod mqtt_support;

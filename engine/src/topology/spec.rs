@@ -59,6 +59,8 @@ pub struct TopicSpec {
     pub min_insync_replicas: Option<Located<u32>>,
     /// How long records are kept.
     pub retention: Option<HumanDuration>,
+    /// How many bytes of records are kept, those of all partitions together; the oldest go first.
+    pub retention_size: Option<ByteSize>,
     /// The largest record.
     pub max_message_size: Option<ByteSize>,
 }

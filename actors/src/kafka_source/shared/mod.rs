@@ -17,9 +17,9 @@ use telemill_engine::position::Partition;
 use telemill_engine::source::{ResumeAt, SourceBatch, SourceError, SourceEvent};
 use tokio::sync::{Notify, oneshot};
 
-use super::ledger::{Commit, Generation, Ledger};
-use super::outbox::{Item, Outbox};
 use super::setup::Setup;
+use crate::log::ledger::{Commit, Generation, Ledger};
+use crate::log::outbox::{Item, Outbox};
 
 /// Records that wait in memory to be asked for.
 const OUTBOX_RECORDS: usize = 8192;

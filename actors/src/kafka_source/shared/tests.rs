@@ -9,8 +9,8 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use crate::kafka::connection::KafkaConnection;
-use crate::kafka_source::resume::Resume;
-use crate::kafka_source::setup::Topic;
+use crate::log::reading::{Reading, Topic};
+use crate::log::resume::Resume;
 
 /// A source of one topic that no thread works for.
 fn shared() -> Shared {
@@ -25,13 +25,15 @@ fn shared() -> Shared {
     let spec = serde_json::from_str(r#"{"brokers":["127.0.0.1:9092"]}"#).unwrap();
     Shared::new(Setup {
         connection: KafkaConnection::check(spec, &mut cx).unwrap().into(),
-        topology: "test".into(),
-        stage: "events".into(),
+        reading: Reading {
+            topology: "test".into(),
+            stage: "events".into(),
+            topics: vec![Topic { name: "iot-data".into(), id: TopicId(Uuid::from_u128(1)) }],
+            has_marks: false,
+            resume: Resume::Fail,
+        },
         group: "group".to_owned(),
-        topics: vec![Topic { name: "iot-data".into(), id: TopicId(Uuid::from_u128(1)) }],
-        has_marks: false,
         partitions: 1,
-        resume: Resume::Fail,
         session_timeout: Duration::from_secs(45),
         fetch_max: 32 * 1024 * 1024,
     })

@@ -1,9 +1,8 @@
 //! A Kafka component's surroundings, and a look at the log that owes nothing to the code under test.
 
-mod murmur2;
 mod store;
 
-pub use murmur2::partition_of;
+pub use store::NoStore;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use rdkafka::message::{Headers, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use telemill_actors::kafka::connection::KafkaConnection;
+use telemill_actors::log::murmur2;
 use telemill_engine::ack::Guards;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
@@ -31,6 +31,11 @@ use ulid::Ulid;
 
 /// How long anything may take that is expected to happen.
 pub const SOON: Duration = Duration::from_secs(60);
+
+/// The partition of a key.
+pub fn partition_of(key: &str, partitions: i32) -> i32 {
+    murmur2::partition_of(key.as_bytes(), partitions)
+}
 
 /// The surroundings of one component: a cluster, topics of its own, ports.
 pub struct Site {
@@ -101,7 +106,7 @@ impl Site {
             epoch: Epoch(1),
             topics: Arc::new(self.topics.clone()),
             marks: self.marks.clone(),
-            store: Arc::new(store::NoStore),
+            store: Arc::new(NoStore),
             ports: self.ports.clone(),
             downstream: Arc::new([]),
         }

@@ -51,6 +51,7 @@ fn apply(spec: &TopicSpec, base: &TopicDecl, path: &str, problems: &mut Problems
         replication: number("replication", &spec.replication, 32).unwrap_or(base.replication),
         min_insync_replicas: number("min_insync_replicas", &spec.min_insync_replicas, 32).or(base.min_insync_replicas),
         retention: spec.retention.map(|d| d.get()).or(base.retention),
+        retention_bytes: spec.retention_size.map(u64::from).or(base.retention_bytes),
         max_message_bytes: spec.max_message_size.map(u64::from).or(base.max_message_bytes),
     }
 }

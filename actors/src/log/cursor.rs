@@ -6,20 +6,42 @@
 use std::fmt;
 use std::str::FromStr;
 
+use telemill_engine::ports::{FROM_THE_BEGINNING, PortError};
 use telemill_engine::position::TopicId;
 use thiserror::Error;
 use uuid::Uuid;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct LogCursor {
-    pub(super) topic: TopicId,
+pub(crate) struct LogCursor {
+    pub(crate) topic: TopicId,
     /// By partition.
-    pub(super) next: Vec<i64>,
+    pub(crate) next: Vec<i64>,
 }
 
 #[derive(Debug, Error)]
 #[error("`{0}` is no cursor of the alert log; leave it out to begin with what comes now")]
-pub(super) struct BadCursor(String);
+pub(crate) struct BadCursor(String);
+
+impl LogCursor {
+    /// Where a stream goes on behind `after`: a cursor that an entry of this log gave, or the beginning.
+    pub(crate) fn behind(after: &str, topic: TopicId, partitions: i32) -> Result<LogCursor, PortError> {
+        let partitions = usize::try_from(partitions).unwrap_or(0);
+        let beginning = LogCursor { topic, next: vec![0; partitions] };
+        if after == FROM_THE_BEGINNING {
+            return Ok(beginning);
+        }
+        let cursor: LogCursor = after.parse().map_err(|error: BadCursor| PortError(error.to_string()))?;
+        if cursor.topic != topic {
+            // The topic was deleted and made again: all that is in it is behind a cursor on the old one.
+            return Ok(beginning);
+        }
+        if cursor.next.len() != partitions {
+            let count = cursor.next.len();
+            return Err(PortError(format!("the cursor has {count} partitions, the alert log {partitions}")));
+        }
+        Ok(cursor)
+    }
+}
 
 impl fmt::Display for LogCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

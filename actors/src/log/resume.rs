@@ -22,25 +22,25 @@ pub enum Resume {
 
 /// What the log has of a topic in a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Retained {
+pub(crate) struct Retained {
     /// The earliest offset.
-    pub(super) low: i64,
+    pub(crate) low: i64,
     /// The offset behind the last.
-    pub(super) high: i64,
+    pub(crate) high: i64,
 }
 
 /// Where to begin.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// The first offset to read.
-    pub(super) offset: i64,
+    pub(crate) offset: i64,
     /// How many offsets were skipped because they are gone.
-    pub(super) skipped: i64,
+    pub(crate) skipped: i64,
 }
 
 /// Why there is nowhere to begin.
 #[derive(Debug, PartialEq, Eq, Error)]
-pub(super) enum ResumeError {
+pub(crate) enum ResumeError {
     #[error(
         "offsets {wanted} to {} are no longer retained (the earliest is {low}); \
          say `resume: earliest` to go on without them, and raise the topic's retention",
@@ -55,7 +55,7 @@ pub(super) enum ResumeError {
 }
 
 /// The lowest of what each party wants next. `None`: it keeps positions and has none.
-pub(super) fn start(
+pub(crate) fn start(
     wants: impl IntoIterator<Item = Option<i64>> + Clone,
     retained: Retained,
     resume: Resume,
@@ -79,7 +79,7 @@ pub(super) fn start(
 
 /// The id in a cursor that can only be of a topic of ours as it was before it was deleted and made again, or before the
 /// list of topics was changed: it is none of `present`, and one of `present` is not in the cursor.
-pub(super) fn foreign(cursor: &Cursor, present: &[TopicId]) -> Option<TopicId> {
+pub(crate) fn foreign(cursor: &Cursor, present: &[TopicId]) -> Option<TopicId> {
     let unknown = cursor.0.iter().find(|entry| !present.contains(&entry.topic))?;
     present.iter().any(|topic| cursor.get(*topic).is_none()).then_some(unknown.topic)
 }

@@ -15,7 +15,7 @@ const LANE_BYTES: usize = 64 * 1024;
 
 /// The topics of one partition, being merged.
 #[derive(Debug)]
-pub(super) struct Merge<T> {
+pub(crate) struct Merge<T> {
     lanes: Vec<Lane<T>>,
 }
 
@@ -45,34 +45,34 @@ struct Entry<T> {
 }
 
 /// What has to be out before an entry: the lane, and the last offset of it.
-pub(super) type Gate = (usize, i64);
+pub(crate) type Gate = (usize, i64);
 
 /// What was read next in a lane.
 #[derive(Debug)]
-pub(super) struct In<T> {
-    pub(super) offset: i64,
+pub(crate) struct In<T> {
+    pub(crate) offset: i64,
     /// Its arrival, in Unix milliseconds.
-    pub(super) time: u64,
+    pub(crate) time: u64,
     /// What it waits for.
-    pub(super) gates: Vec<Gate>,
+    pub(crate) gates: Vec<Gate>,
     /// The bytes that it holds.
-    pub(super) weight: usize,
-    pub(super) item: T,
+    pub(crate) weight: usize,
+    pub(crate) item: T,
 }
 
 /// An entry on its way out.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Out<T> {
+pub(crate) struct Out<T> {
     /// The lane it came from.
-    pub(super) lane: usize,
-    pub(super) offset: i64,
-    pub(super) weight: usize,
-    pub(super) item: T,
+    pub(crate) lane: usize,
+    pub(crate) offset: i64,
+    pub(crate) weight: usize,
+    pub(crate) item: T,
 }
 
 impl<T> Merge<T> {
     /// A merge of one lane for each `(first offset to read, end at assignment)`.
-    pub(super) fn new(lanes: impl IntoIterator<Item = (i64, i64)>) -> Self {
+    pub(crate) fn new(lanes: impl IntoIterator<Item = (i64, i64)>) -> Self {
         let lane = |(start, end)| Lane {
             waiting: VecDeque::new(),
             bytes: 0,
@@ -86,7 +86,7 @@ impl<T> Merge<T> {
     }
 
     /// Takes what was read next in a lane.
-    pub(super) fn push(&mut self, lane: usize, next: In<T>) {
+    pub(crate) fn push(&mut self, lane: usize, next: In<T>) {
         let In { offset, time, gates, weight, item } = next;
         let lane = &mut self.lanes[lane];
         lane.time = lane.time.max(time);
@@ -97,7 +97,7 @@ impl<T> Merge<T> {
     }
 
     /// There was nothing more to read in this lane just now: what is missing below its end is a hole in the log.
-    pub(super) fn reached_end(&mut self, lane: usize) {
+    pub(crate) fn reached_end(&mut self, lane: usize) {
         let lane = &mut self.lanes[lane];
         lane.caught_up = true;
         lane.read = lane.read.max(lane.end);
@@ -105,7 +105,7 @@ impl<T> Merge<T> {
     }
 
     /// The next entry in order, unless something has to be read first.
-    pub(super) fn pop(&mut self) -> Option<Out<T>> {
+    pub(crate) fn pop(&mut self) -> Option<Out<T>> {
         if self.lanes.iter().any(|lane| !lane.caught_up && lane.waiting.is_empty()) {
             return None;
         }
@@ -123,13 +123,13 @@ impl<T> Merge<T> {
     }
 
     /// Whether more can be taken for a lane. One entry that is larger than all room is taken alone.
-    pub(super) fn has_room(&self, lane: usize) -> bool {
+    pub(crate) fn has_room(&self, lane: usize) -> bool {
         let lane = &self.lanes[lane];
         lane.waiting.len() < LANE_ROOM && lane.bytes < LANE_BYTES
     }
 
     /// The next offset to be read in a lane.
-    pub(super) fn read(&self, lane: usize) -> i64 {
+    pub(crate) fn read(&self, lane: usize) -> i64 {
         self.lanes[lane].read
     }
 

@@ -14,14 +14,14 @@ use telemill_engine::position::Partition;
 const SEQUENCE_BITS: u32 = 40;
 
 /// Which assignment of a partition: rises with every assignment of the source.
-pub(super) type Generation = u64;
+pub(crate) type Generation = u64;
 
 /// The next offset to read in each topic of a partition.
-pub(super) type Offsets = Vec<i64>;
+pub(crate) type Offsets = Vec<i64>;
 
 /// The books of a source: one account a partition that is ours.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     last_generation: Generation,
     accounts: BTreeMap<Partition, Account>,
 }
@@ -43,15 +43,15 @@ struct Account {
 
 /// Offsets to commit for one partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Commit {
-    pub(super) partition: Partition,
-    pub(super) generation: Generation,
-    pub(super) offsets: Offsets,
+pub(crate) struct Commit {
+    pub(crate) partition: Partition,
+    pub(crate) generation: Generation,
+    pub(crate) offsets: Offsets,
 }
 
 impl Ledger {
     /// Opens a new account for a partition. What went out before counts no more; what was safe stays safe.
-    pub(super) fn assign(&mut self, partition: Partition) -> Generation {
+    pub(crate) fn assign(&mut self, partition: Partition) -> Generation {
         self.last_generation += 1;
         let generation = self.last_generation;
         let safe_before = self.accounts.remove(&partition).and_then(|before| before.done.or(before.safe_before));
@@ -69,19 +69,19 @@ impl Ledger {
     }
 
     /// What was safe when the partition was assigned anew while it stayed ours; it may not be committed yet.
-    pub(super) fn safe_before(&self, partition: Partition) -> Option<&Offsets> {
+    pub(crate) fn safe_before(&self, partition: Partition) -> Option<&Offsets> {
         self.accounts.get(&partition)?.safe_before.as_ref()
     }
 
     /// The partition is being given up: what is in flight may still be acknowledged.
-    pub(super) fn leave(&mut self, partition: Partition) {
+    pub(crate) fn leave(&mut self, partition: Partition) {
         if let Some(account) = self.accounts.get_mut(&partition) {
             account.leaving = true;
         }
     }
 
     /// Where reading begins: everything before is safe. False when the assignment is over or ending.
-    pub(super) fn begin(&mut self, partition: Partition, generation: Generation, offsets: Offsets) -> bool {
+    pub(crate) fn begin(&mut self, partition: Partition, generation: Generation, offsets: Offsets) -> bool {
         match self.current(partition, generation).filter(|account| !account.leaving) {
             Some(account) => {
                 account.done = Some(offsets);
@@ -92,22 +92,22 @@ impl Ledger {
     }
 
     /// Gives up a partition.
-    pub(super) fn remove(&mut self, partition: Partition) {
+    pub(crate) fn remove(&mut self, partition: Partition) {
         self.accounts.remove(&partition);
     }
 
     /// Whether this assignment is the present one, and not being given up.
-    pub(super) fn is_current(&self, partition: Partition, generation: Generation) -> bool {
+    pub(crate) fn is_current(&self, partition: Partition, generation: Generation) -> bool {
         self.accounts.get(&partition).is_some_and(|account| account.generation == generation && !account.leaving)
     }
 
     /// Whether a batch is of the partition's present assignment.
-    pub(super) fn is_current_tag(&self, partition: Partition, tag: u64) -> bool {
+    pub(crate) fn is_current_tag(&self, partition: Partition, tag: u64) -> bool {
         self.is_current(partition, tag >> SEQUENCE_BITS)
     }
 
     /// Notes a batch that goes out, with the last offset of each topic in it, and numbers it.
-    pub(super) fn give(&mut self, partition: Partition, last: impl IntoIterator<Item = (usize, i64)>) -> Option<u64> {
+    pub(crate) fn give(&mut self, partition: Partition, last: impl IntoIterator<Item = (usize, i64)>) -> Option<u64> {
         let account = self.accounts.get_mut(&partition)?;
         let sequence = account.next_sequence;
         account.next_sequence += 1;
@@ -116,7 +116,7 @@ impl Ledger {
     }
 
     /// This batch, and all before it in its assignment, are safe.
-    pub(super) fn acknowledge(&mut self, partition: Partition, tag: u64) {
+    pub(crate) fn acknowledge(&mut self, partition: Partition, tag: u64) {
         let sequence = tag & ((1 << SEQUENCE_BITS) - 1);
         let Some(account) = self.current(partition, tag >> SEQUENCE_BITS) else { return };
         let Some(done) = &mut account.done else { return };
@@ -129,7 +129,7 @@ impl Ledger {
     }
 
     /// What is safe and not committed, of one partition or of all; with `again`, also what is committed already.
-    pub(super) fn to_commit(&self, partition: Option<Partition>, again: bool) -> Vec<Commit> {
+    pub(crate) fn to_commit(&self, partition: Option<Partition>, again: bool) -> Vec<Commit> {
         let wanted = |at: Partition| partition.is_none_or(|wanted| wanted == at);
         let accounts = self.accounts.iter().filter(|(at, _)| wanted(**at));
         let commits = accounts.filter(|(_, account)| again || account.done != account.committed);
@@ -141,7 +141,7 @@ impl Ledger {
     }
 
     /// These offsets are committed.
-    pub(super) fn committed(&mut self, commits: Vec<Commit>) {
+    pub(crate) fn committed(&mut self, commits: Vec<Commit>) {
         for Commit { partition, generation, offsets } in commits {
             if let Some(account) = self.current(partition, generation) {
                 account.committed = Some(offsets);
@@ -150,7 +150,7 @@ impl Ledger {
     }
 
     /// The next offsets that are not safe yet, once it is known where the partition began.
-    pub(super) fn done(&self, partition: Partition) -> Option<&Offsets> {
+    pub(crate) fn done(&self, partition: Partition) -> Option<&Offsets> {
         self.accounts.get(&partition)?.done.as_ref()
     }
 

@@ -12,34 +12,34 @@ use telemill_engine::record::Record;
 use telemill_engine::source::{RejectedRecord, ResumeAt, SourceEvent};
 use tokio::sync::oneshot;
 
-use super::decode::Body;
 use super::ledger::Generation;
+use super::reading::Body;
 
 /// A message as it came from the log.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// The index of its topic.
-    pub(super) topic: usize,
-    pub(super) offset: i64,
+    pub(crate) topic: usize,
+    pub(crate) offset: i64,
     /// The bytes that count against the room.
-    pub(super) weight: usize,
-    pub(super) body: Body,
+    pub(crate) weight: usize,
+    pub(crate) body: Body,
 }
 
 /// Items of one partition on their way out.
 #[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) partition: Partition,
-    pub(super) records: Vec<Record>,
-    pub(super) rejected: Vec<RejectedRecord>,
-    pub(super) previous: Previous,
+pub(crate) struct Taken {
+    pub(crate) partition: Partition,
+    pub(crate) records: Vec<Record>,
+    pub(crate) rejected: Vec<RejectedRecord>,
+    pub(crate) previous: Previous,
     /// The last offset of each topic in it.
-    pub(super) last: Vec<(usize, i64)>,
+    pub(crate) last: Vec<(usize, i64)>,
 }
 
 /// What waits to be asked for.
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(crate) struct Outbox {
     topics: Vec<TopicId>,
     max_records: usize,
     max_bytes: usize,
@@ -62,7 +62,7 @@ struct Shelf {
 
 impl Outbox {
     /// Empty shelves for records of these topics.
-    pub(super) fn new(topics: Vec<TopicId>, max_records: usize, max_bytes: usize) -> Self {
+    pub(crate) fn new(topics: Vec<TopicId>, max_records: usize, max_bytes: usize) -> Self {
         Outbox {
             topics,
             max_records,
@@ -76,14 +76,14 @@ impl Outbox {
     }
 
     /// Opens a shelf for an assignment; one that the partition had is cleared away.
-    pub(super) fn open(&mut self, partition: Partition, generation: Generation) {
+    pub(crate) fn open(&mut self, partition: Partition, generation: Generation) {
         self.clear(partition);
         let given = vec![None; self.topics.len()];
         self.shelves.insert(partition, Shelf { generation, items: VecDeque::new(), given });
     }
 
     /// Clears a partition's shelf away.
-    pub(super) fn clear(&mut self, partition: Partition) {
+    pub(crate) fn clear(&mut self, partition: Partition) {
         if let Some(shelf) = self.shelves.remove(&partition) {
             self.records -= shelf.items.len();
             self.bytes -= shelf.items.iter().map(|item| item.weight).sum::<usize>();
@@ -91,7 +91,7 @@ impl Outbox {
     }
 
     /// Records and bytes that may be put in. An item larger than all room still fits alone.
-    pub(super) fn room(&self) -> (usize, usize) {
+    pub(crate) fn room(&self) -> (usize, usize) {
         match (self.max_records.saturating_sub(self.records), self.max_bytes.saturating_sub(self.bytes)) {
             (0, _) | (_, 0) => (0, 0),
             room => room,
@@ -99,7 +99,7 @@ impl Outbox {
     }
 
     /// Puts an item on its partition's shelf; false when the assignment is over.
-    pub(super) fn put(&mut self, partition: Partition, generation: Generation, item: Item) -> bool {
+    pub(crate) fn put(&mut self, partition: Partition, generation: Generation, item: Item) -> bool {
         match self.shelves.get_mut(&partition).filter(|shelf| shelf.generation == generation) {
             Some(shelf) => {
                 self.records += 1;
@@ -112,7 +112,7 @@ impl Outbox {
     }
 
     /// Tells that partitions were gained. The reply arrives on what is returned.
-    pub(super) fn tell_assigned(
+    pub(crate) fn tell_assigned(
         &mut self,
         partitions: Vec<Partition>,
     ) -> oneshot::Receiver<Vec<(Partition, ResumeAt)>> {
@@ -124,7 +124,7 @@ impl Outbox {
 
     /// Tells that partitions are about to be given up, unless it was not even told that they were gained: then there is
     /// nothing to wait for.
-    pub(super) fn tell_revoked(&mut self, partitions: &[Partition]) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn tell_revoked(&mut self, partitions: &[Partition]) -> Option<oneshot::Receiver<()>> {
         let untold = self.forget_untold(partitions);
         let told: Vec<_> = partitions.iter().copied().filter(|partition| !untold.contains(partition)).collect();
         if told.is_empty() {
@@ -149,12 +149,12 @@ impl Outbox {
     }
 
     /// The next thing to tell, if any.
-    pub(super) fn event(&mut self) -> Option<SourceEvent> {
+    pub(crate) fn event(&mut self) -> Option<SourceEvent> {
         self.events.pop_front()
     }
 
     /// What is there of the partition whose turn it is, up to `max_records`.
-    pub(super) fn take(&mut self, max_records: usize) -> Option<Taken> {
+    pub(crate) fn take(&mut self, max_records: usize) -> Option<Taken> {
         let filled = |(at, shelf): (&Partition, &Shelf)| (!shelf.items.is_empty()).then_some(*at);
         let later = self.shelves.range((std::ops::Bound::Excluded(self.turn), std::ops::Bound::Unbounded));
         let partition = later.filter_map(filled).next().or_else(|| self.shelves.iter().find_map(filled))?;

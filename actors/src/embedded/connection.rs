@@ -1,0 +1,121 @@
+//! The embedded default as a connection: `connections: { local: { embedded: { dir: data/ } } }`.
+//!
+//! One connection takes the place of broker, log and store. What its parts share hangs on it and is made when the first
+//! of them is built; a checked connection has opened nothing.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telemill_engine::context::{CheckContext, Connection};
+use telemill_engine::stage::BuildError;
+use telemill_engine::topology::ByteSize;
+
+use super::disk::Disk;
+
+/// The embedded default as written.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedConnectionSpec {
+    /// The data directory: log, device store and checkpoints. Made where it is missing; one process at a time has it.
+    pub dir: PathBuf,
+    /// Where devices connect over MQTT, as `address:port`; `127.0.0.1:1883` when absent.
+    #[serde(default = "default_mqtt_listen")]
+    pub mqtt_listen: String,
+    /// What is kept free on the disk of `dir`. Below it nothing is acknowledged until there is room; `256MiB` when absent.
+    #[serde(default = "default_min_free")]
+    pub min_free: ByteSize,
+}
+
+fn default_mqtt_listen() -> String {
+    "127.0.0.1:1883".to_owned()
+}
+
+fn default_min_free() -> ByteSize {
+    ByteSize::from(256 << 20)
+}
+
+/// The embedded default, checked.
+#[derive(Debug)]
+pub struct EmbeddedConnection {
+    dir: PathBuf,
+    mqtt_listen: SocketAddr,
+    min_free: u64,
+}
+
+impl Connection for EmbeddedConnection {
+    const KIND: &'static str = "embedded";
+    type Spec = EmbeddedConnectionSpec;
+
+    fn check(spec: EmbeddedConnectionSpec, cx: &mut CheckContext<'_>) -> Option<Self> {
+        if spec.dir.as_os_str().is_empty() {
+            cx.problem("dir", "embedded::no_dir", "the data directory has no name", "name one, such as `data/`");
+        }
+        let listen = spec.mqtt_listen.parse::<SocketAddr>();
+        match &listen {
+            Err(_) => {
+                let message = format!("`{}` is no address to listen on", spec.mqtt_listen);
+                let hint = "write an IP address and a port, such as `127.0.0.1:1883`";
+                cx.problem("mqtt_listen", "embedded::bad_address", message, hint);
+            }
+            Ok(address) if !address.ip().is_loopback() => {
+                let message = format!("`{address}` can be reached from other machines, and nothing asks who connects");
+                cx.problem("mqtt_listen", "embedded::open_address", message, "listen on `127.0.0.1`");
+            }
+            Ok(_) => {}
+        }
+        let mqtt_listen = listen.ok().filter(|address| address.ip().is_loopback())?;
+        let named = !spec.dir.as_os_str().is_empty();
+        named.then_some(EmbeddedConnection { dir: spec.dir, mqtt_listen, min_free: spec.min_free.into() })
+    }
+}
+
+impl EmbeddedConnection {
+    /// The data directory, as written.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Where devices connect.
+    pub fn mqtt_listen(&self) -> SocketAddr {
+        self.mqtt_listen
+    }
+
+    /// The data directory, opened by the first who asks and shared with all others of this process.
+    pub async fn disk(&self) -> Result<Arc<Disk>, BuildError> {
+        Ok(Disk::open(&self.dir, self.min_free).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use telemill_engine::context::{Connections, Topics};
+
+    #[test]
+    fn every_problem_is_reported_at_its_place() {
+        let check = |spec: &str, expect: &[&str]| {
+            let mut problems = Vec::new();
+            let mut cx = CheckContext {
+                name: "local",
+                inputs: &[],
+                connections: &Connections::new(),
+                topics: &Topics::default(),
+                problems: &mut problems,
+            };
+            let checked = EmbeddedConnection::check(serde_json::from_str(spec).unwrap(), &mut cx);
+            let found: Vec<_> = problems.iter().map(|p| format!("{} {}", p.at, p.code)).collect();
+            assert_eq!(found, expect, "{spec}");
+            assert_eq!(checked.is_some(), expect.is_empty(), "{spec}");
+        };
+        check(r#"{"dir":"data/"}"#, &[]);
+        check(r#"{"dir":"data/","mqtt_listen":"[::1]:0","min_free":"1MiB"}"#, &[]);
+        check(
+            r#"{"dir":"","mqtt_listen":"localhost:1883"}"#,
+            &["dir embedded::no_dir", "mqtt_listen embedded::bad_address"],
+        );
+        check(r#"{"dir":"d","mqtt_listen":"0.0.0.0:1883"}"#, &["mqtt_listen embedded::open_address"]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Dead letters in a topic of the embedded log: `dead_letters: { embedded: { connection: local, topic: iot-data-dlq } }`.
+//!
+//! The value is what could not be used, byte for byte; why, where from and when stand in the headers
+//! (`docs/formats.md`, "Headers"). The topic holds the largest packet that can arrive.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telemill_engine::batch::Batch;
+use telemill_engine::clock::Clock;
+use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::record::{Reason, Record};
+use telemill_engine::registry::Description;
+use telemill_engine::sink::{Completion, Sink};
+use telemill_engine::stage::{BuildError, Component};
+
+use super::EmbeddedConnection;
+use super::log::Log;
+use super::log::frame::FrameHeaders;
+use super::router::EmbeddedRecall;
+use super::submit::{Form, Lives, Submitter, WINDOW, Written};
+use crate::log::headers::HeaderWriter;
+use crate::log::message::NO_DEVICE;
+use crate::log::spec::check_topic;
+
+/// What a dead letter may hold where the topology does not say: more than any packet that the ingress lets in.
+const LARGEST: u64 = 2 << 20;
+
+/// Dead letters as written.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedDeadLettersSpec {
+    /// The `embedded` connection to write to.
+    pub connection: String,
+    /// The topic. Its `max_message_size` must exceed the largest packet; 2 MiB where it is not declared.
+    pub topic: String,
+}
+
+/// Dead letters, checked.
+pub struct CheckedDeadLetters {
+    connection: Arc<EmbeddedConnection>,
+    topic: String,
+    lives: Lives,
+}
+
+/// Dead letters, running.
+pub struct EmbeddedDeadLetters {
+    submitter: Submitter<LetterForm>,
+}
+
+impl Component for EmbeddedDeadLetters {
+    const KIND: &'static str = "embedded";
+    type Spec = EmbeddedDeadLettersSpec;
+    type Checked = CheckedDeadLetters;
+
+    fn check(spec: EmbeddedDeadLettersSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeadLetters> {
+        let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection);
+        let topic = check_topic("topic", &spec.topic, cx).then_some(spec.topic);
+        Some(CheckedDeadLetters { connection: connection?, topic: topic?, lives: Lives::default() })
+    }
+
+    fn describe(checked: &CheckedDeadLetters) -> Description {
+        Description { writes: vec![checked.topic.clone()], ..Description::default() }
+    }
+
+    async fn build(checked: &CheckedDeadLetters, cx: &BuildContext) -> Result<Self, BuildError> {
+        let log = Log::of(&checked.connection.disk().await?);
+        let mut wanted = cx.topics.get(&checked.topic);
+        wanted.max_message_bytes.get_or_insert(LARGEST);
+        let topics = log.ensure(&[wanted]).await?;
+        let recall = EmbeddedRecall { log: log.clone(), topics: topics.clone() };
+        cx.ports.offer_recall(&cx.stage, Arc::new(recall));
+        let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
+        let submitter = Submitter::new(&log, topics, None, form, cx.clock.clone(), &checked.lives).await?;
+        Ok(EmbeddedDeadLetters { submitter })
+    }
+}
+
+impl Sink for EmbeddedDeadLetters {
+    fn window(&self) -> usize {
+        WINDOW
+    }
+
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        self.submitter.submit(batch).await
+    }
+}
+
+struct LetterForm {
+    clock: Clock,
+    headers: HeaderWriter,
+}
+
+impl Form for LetterForm {
+    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a> {
+        let headers: FrameHeaders = self.headers.record(record);
+        let (headers, keyless) = match &record.dead {
+            Some(dead) => {
+                let headers = self.headers.dead(headers, dead, self.clock.now());
+                (headers, dead.reason == Reason::BAD_DEVICE_ID)
+            }
+            None => (headers, false),
+        };
+        let name = record.device.as_str();
+        let key = (!keyless && name != NO_DEVICE).then_some(name.as_bytes());
+        let value = record.message.as_ref().unwrap_or(&record.payload);
+        Written::Record { topic: 0, key, value, headers }
+    }
+}

@@ -1,0 +1,61 @@
+//! Why the data directory could not do what it was asked.
+
+use std::io;
+use std::path::PathBuf;
+
+use telemill_engine::stage::BuildError;
+use thiserror::Error;
+
+/// Why the data directory could not do what it was asked. Nothing was acknowledged.
+#[derive(Clone, Debug, Error)]
+pub enum DiskError {
+    /// There is not enough room. Writes succeed again by themselves when there is.
+    #[error("the disk of {dir} is full: {free} bytes are free; nothing is acknowledged until there is room")]
+    Full {
+        /// The data directory.
+        dir: PathBuf,
+        /// What is free on its file system, in bytes.
+        free: u64,
+    },
+    /// The file system failed. The next write opens the directory anew.
+    #[error("the data directory failed: {0}")]
+    Io(String),
+    /// Another process has the directory open.
+    #[error("the data directory {0} is in use by another process: stop that one, or give this one another `dir`")]
+    InUse(PathBuf),
+    /// What is in the directory cannot be used, however often it is tried.
+    #[error("{0}")]
+    Broken(String),
+    /// A closure that was to read or write panicked; nothing of it was written.
+    #[error("an access to the data directory panicked")]
+    Panicked,
+    /// The directory is being closed.
+    #[error("the data directory is closed")]
+    Closed,
+}
+
+impl DiskError {
+    /// A failed file operation, which is [`DiskError::Full`] only where the directory's free room is known.
+    pub(super) fn io(what: &str, error: &io::Error) -> Self {
+        DiskError::Io(format!("{what}: {error}"))
+    }
+}
+
+impl From<DiskError> for BuildError {
+    fn from(error: DiskError) -> Self {
+        match &error {
+            DiskError::Broken(_) => BuildError::Impossible(error.to_string()),
+            _ => BuildError::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Whether the file system said that there is no room.
+pub(super) fn is_full(error: &fjall::Error) -> bool {
+    let io = match error {
+        fjall::Error::Io(io) => io,
+        fjall::Error::Storage(fjall::LsmError::Io(io)) => io,
+        _ => return false,
+    };
+    matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
+}

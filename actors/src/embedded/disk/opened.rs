@@ -1,0 +1,216 @@
+//! The fjall database of a directory while it is open.
+//!
+//! A failed write poisons a fjall database, and so does a flush or compaction in the background that fails: from then on
+//! it takes nothing, and the only way on is to open it again. What a failed commit left is told by the number of the
+//! group, which is written with it: after opening again either all of the group is there or nothing.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
+
+use super::error::{DiskError, is_full};
+use super::tail;
+use super::tx::{Tx, View, Written, slices};
+use super::{Read, Space};
+
+/// The version of the directory's form (`docs/formats.md`, "Embedded data directory").
+const VERSION: &[u8] = b"1";
+const DISK: Space = Space("disk");
+const VERSION_KEY: &[u8] = b"version";
+const GROUP_KEY: &[u8] = b"group";
+
+/// Of a space in memory before it is written out as a table.
+const MEMTABLE: u64 = 16 << 20;
+/// Of all journals; beyond it the spaces that hold the oldest one are written out.
+const JOURNALS: u64 = 128 << 20;
+/// Blocks of tables kept in memory.
+const CACHE: u64 = 32 << 20;
+
+pub(super) struct Opened {
+    dir: PathBuf,
+    spaces: Vec<(Box<str>, Keyspace)>,
+    /// The last group committed. Only the writer changes it.
+    group: AtomicU64,
+    db: Database,
+}
+
+impl Opened {
+    /// Opens a directory, which is made where it is missing. Blocks.
+    pub(super) fn open(dir: &Path) -> Result<Opened, DiskError> {
+        fs::create_dir_all(dir).map_err(|error| DiskError::io(&format!("making {}", dir.display()), &error))?;
+        let dir = dir.canonicalize().map_err(|error| DiskError::io(&format!("reading {}", dir.display()), &error))?;
+        // fjall takes the lock after it has begun to write, and a torn tail is cut before: so it is looked at first.
+        if is_locked(&dir)? {
+            return Err(DiskError::InUse(dir));
+        }
+        tail::cut_torn(&dir)?;
+        let db = Database::builder(&dir).max_journaling_size(JOURNALS).cache_size(CACHE).open();
+        let db = db.map_err(|error| failed(&dir, "opening", &error))?;
+        let mut spaces = Vec::new();
+        for name in db.list_keyspace_names() {
+            let keyspace = db.keyspace(&name, options).map_err(|error| failed(&dir, "opening", &error))?;
+            spaces.push((Box::from(&*name), keyspace));
+        }
+        let opened = Opened { dir, spaces, group: AtomicU64::new(0), db };
+        let view = View::new(&opened);
+        let (version, group) = (view.get(DISK, VERSION_KEY)?, view.get(DISK, GROUP_KEY)?);
+        drop(view);
+        if let Some(other) = version.filter(|version| **version != *VERSION) {
+            return Err(DiskError::Broken(format!(
+                "the data directory {} has form {}, but this program knows {}: use the program that wrote it",
+                opened.dir.display(),
+                other.escape_ascii(),
+                VERSION.escape_ascii()
+            )));
+        }
+        let group = group.and_then(|group| Some(u64::from_be_bytes((*group).try_into().ok()?)));
+        opened.group.store(group.unwrap_or(0), Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    /// Closes it, and returns when nothing of it is left: fjall's threads may hold the journal for a moment longer, and
+    /// what they flush then must not meet a new owner.
+    pub(super) fn close(self) {
+        let dir = self.dir.clone();
+        drop(self);
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while is_held_here(&dir) && Instant::now() < deadline {
+            pause(Duration::from_millis(1));
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        self.db.snapshot()
+    }
+
+    pub(super) fn space(&self, space: Space) -> Option<&Keyspace> {
+        self.spaces.iter().find(|(name, _)| **name == *space.0).map(|(_, keyspace)| keyspace)
+    }
+
+    /// The last group that is durable.
+    pub(super) fn group(&self) -> u64 {
+        self.group.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failed(&self, what: &str, error: &fjall::Error) -> DiskError {
+        failed(&self.dir, what, error)
+    }
+
+    /// Whether all spaces of a write are there.
+    pub(super) fn has_spaces(&self, rows: &[(Space, Written)]) -> bool {
+        rows.iter().map(|(space, _)| *space).chain([DISK]).all(|space| self.space(space).is_some())
+    }
+
+    /// Makes the spaces of a write that are not there yet.
+    pub(super) fn make_spaces(&mut self, rows: &[(Space, Written)]) -> Result<(), DiskError> {
+        for space in rows.iter().map(|(space, _)| *space).chain([DISK]) {
+            if self.space(space).is_none() {
+                let made = self.db.keyspace(space.0, options);
+                let made = made.map_err(|error| self.failed("making a space", &error))?;
+                self.spaces.push((space.0.into(), made));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a group as one atomic batch; it is durable when this returns. All its spaces are there.
+    pub(super) fn commit(&self, rows: Vec<(Space, Written)>) -> Result<(), DiskError> {
+        self.wait_for_flushes()?;
+        let group = self.group() + 1;
+        let count: usize = rows.iter().map(|(_, rows)| rows.len()).sum();
+        let mut batch =
+            OwnedWriteBatch::with_capacity(self.db.clone(), count + 2).durability(Some(PersistMode::SyncAll));
+        for (space, rows) in rows {
+            let Some(keyspace) = self.space(space) else { continue };
+            for (key, value) in slices(rows) {
+                match value {
+                    Some(value) => batch.insert(keyspace, key, value),
+                    None => batch.remove(keyspace, key),
+                }
+            }
+        }
+        if let Some(disk) = self.space(DISK) {
+            if group == 1 {
+                batch.insert(disk, VERSION_KEY, VERSION);
+            }
+            batch.insert(disk, GROUP_KEY, group.to_be_bytes());
+        }
+        batch.commit().map_err(|error| self.failed("writing", &error))?;
+        self.group.store(group, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Waits until what is full in memory is on its way to the disk. fjall would wait, too, but for ever where the
+    /// threads that should write it have failed.
+    fn wait_for_flushes(&self) -> Result<(), DiskError> {
+        let behind = |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= 2 || keyspace.l0_table_count() >= 16;
+        while self.spaces.iter().any(|(_, keyspace)| behind(keyspace)) {
+            self.db.persist(PersistMode::Buffer).map_err(|error| self.failed("writing", &error))?;
+            pause(Duration::from_millis(2));
+        }
+        Ok(())
+    }
+
+    /// A write in the making.
+    pub(super) fn begin(&self) -> Tx<'_> {
+        Tx::new(self)
+    }
+}
+
+fn options() -> KeyspaceCreateOptions {
+    KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
+}
+
+fn failed(dir: &Path, what: &str, error: &fjall::Error) -> DiskError {
+    match error {
+        fjall::Error::Locked => DiskError::InUse(dir.to_owned()),
+        fjall::Error::JournalRecovery(_)
+        | fjall::Error::InvalidVersion(_)
+        | fjall::Error::InvalidTrailer
+        | fjall::Error::InvalidTag(_)
+        | fjall::Error::Unrecoverable => DiskError::Broken(format!(
+            "the data directory {} cannot be read ({error:?}): put back a copy of it, or move it away to begin anew",
+            dir.display()
+        )),
+        // Poisoned by a thread in the background, which said why only in its log: most likely there is no room.
+        error if is_full(error) || (matches!(error, fjall::Error::Poisoned) && free(dir) < JOURNALS) => full(dir),
+        error => DiskError::Io(format!("{what} in {}: {error:?}", dir.display())),
+    }
+}
+
+pub(super) fn full(dir: &Path) -> DiskError {
+    DiskError::Full { dir: dir.to_owned(), free: free(dir) }
+}
+
+/// The bytes that are free on the file system of a directory; none where that cannot be told.
+pub(super) fn free(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Whether another process, or another handle of this one, has the directory open.
+fn is_locked(dir: &Path) -> Result<bool, DiskError> {
+    let path = dir.join("lock");
+    let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(&path) else { return Ok(false) };
+    match file.try_lock() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(DiskError::io(&format!("locking {}", path.display()), &error)),
+    }
+}
+
+/// Whether this process has a file of the directory open.
+fn is_held_here(dir: &Path) -> bool {
+    let Ok(open) = fs::read_dir("/proc/self/fd") else { return false };
+    open.flatten()
+        .filter_map(|fd| fs::read_link(fd.path()).ok())
+        .any(|path| path.starts_with(dir) && !path.as_os_str().as_bytes().ends_with(b" (deleted)"))
+}
+
+#[expect(clippy::disallowed_methods, reason = "on the writer's own thread, where nothing else could run meanwhile")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}

@@ -1,0 +1,275 @@
+//! The headers of `docs/formats.md`: written from a record, and read back from a message.
+//!
+//! What does not have the form given there is taken as absent: foreign producers use some of these names, too.
+
+use std::fmt::Write;
+use std::str::FromStr;
+
+use telemill_engine::clock::Timestamp;
+use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record};
+use ulid::Ulid;
+
+const EVENT_ID: &str = "event-id";
+const RECEIVED_AT: &str = "received-at-ms";
+const KIND: &str = "kind";
+const SLOT: &str = "slot";
+const SLOT_SESSION: &str = "slot-session";
+const DELIVERY: &str = "delivery";
+const PACKET_ID: &str = "packet-id";
+const PAYLOAD_HASH: &str = "payload-hash";
+const TRACEPARENT: &str = "traceparent";
+const DEAD_REASON: &str = "dead-reason";
+const DEAD_DETAIL: &str = "dead-detail";
+const DEAD_STAGE: &str = "dead-stage";
+const DEAD_ATTEMPTS: &str = "dead-attempts";
+const DEAD_SOURCE: &str = "dead-source";
+const DEAD_AT: &str = "dead-at-ms";
+
+/// Headers as a log's client takes them, in order.
+pub trait HeaderList: Sized {
+    /// An empty list with room for this many.
+    fn with_room(count: usize) -> Self;
+    /// The list with one more.
+    fn with(self, name: &str, value: &[u8]) -> Self;
+}
+
+/// Writes headers; keeps a buffer, so that a record costs no allocation on this side.
+#[derive(Debug, Default)]
+pub struct HeaderWriter {
+    text: String,
+}
+
+impl HeaderWriter {
+    /// The headers that every record has.
+    pub fn identity<H: HeaderList>(&mut self, id: EventId, received_at: Timestamp, kind: &Kind) -> H {
+        let mut event_id = [0; ulid::ULID_LEN];
+        let headers = H::with_room(9);
+        let headers = headers.with(EVENT_ID, id.0.array_to_str(&mut event_id).as_bytes());
+        let headers = self.add_text(headers, RECEIVED_AT, format_args!("{}", received_at.as_millis()));
+        headers.with(KIND, kind.as_str().as_bytes())
+    }
+
+    /// All headers of a record, those of a dead letter excepted.
+    pub fn record<H: HeaderList>(&mut self, record: &Record) -> H {
+        let mut headers: H = self.identity(record.id, record.received_at, &record.kind);
+        if let Some(origin) = &record.origin {
+            let mut slot_session = [0; ulid::ULID_LEN];
+            let slot_session = origin.slot_session.array_to_str(&mut slot_session);
+            headers = self.add_text(headers, SLOT, format_args!("{}", origin.slot));
+            headers = headers.with(SLOT_SESSION, slot_session.as_bytes());
+            headers = self.add_text(headers, DELIVERY, format_args!("{}", origin.delivery));
+            headers = self.add_text(headers, PACKET_ID, format_args!("{}", origin.packet_id));
+            headers = self.add_text(headers, PAYLOAD_HASH, format_args!("{:016x}", origin.payload_hash));
+        }
+        match &record.traceparent {
+            Some(traceparent) => headers.with(TRACEPARENT, traceparent.as_bytes()),
+            None => headers,
+        }
+    }
+
+    /// Adds the headers of a dead letter.
+    pub fn dead<H: HeaderList>(&mut self, headers: H, dead: &DeadReason, at: Timestamp) -> H {
+        let headers = headers.with(DEAD_REASON, dead.reason.0.as_bytes());
+        let headers = headers.with(DEAD_DETAIL, dead.detail.as_bytes());
+        let headers = headers.with(DEAD_STAGE, dead.stage.as_bytes());
+        let headers = self.add_text(headers, DEAD_ATTEMPTS, format_args!("{}", dead.attempts));
+        let headers = headers.with(DEAD_SOURCE, &dead.source);
+        self.add_text(headers, DEAD_AT, format_args!("{}", at.as_millis()))
+    }
+
+    fn add_text<H: HeaderList>(&mut self, headers: H, key: &str, value: std::fmt::Arguments<'_>) -> H {
+        self.text.clear();
+        self.text.write_fmt(value).expect("writing to a string cannot fail");
+        headers.with(key, self.text.as_bytes())
+    }
+}
+
+/// The headers of a message that mean something here, as they stand. Of a name that occurs twice the last counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MessageHeaders<'a> {
+    event_id: Option<&'a [u8]>,
+    received_at: Option<&'a [u8]>,
+    kind: Option<&'a [u8]>,
+    slot: Option<&'a [u8]>,
+    slot_session: Option<&'a [u8]>,
+    delivery: Option<&'a [u8]>,
+    packet_id: Option<&'a [u8]>,
+    payload_hash: Option<&'a [u8]>,
+    traceparent: Option<&'a [u8]>,
+}
+
+impl<'a> MessageHeaders<'a> {
+    /// Takes the next header of a message.
+    pub(crate) fn set(&mut self, name: &[u8], value: &'a [u8]) {
+        let Ok(name) = std::str::from_utf8(name) else {
+            return;
+        };
+        let place = match name {
+            EVENT_ID => &mut self.event_id,
+            RECEIVED_AT => &mut self.received_at,
+            KIND => &mut self.kind,
+            SLOT => &mut self.slot,
+            SLOT_SESSION => &mut self.slot_session,
+            DELIVERY => &mut self.delivery,
+            PACKET_ID => &mut self.packet_id,
+            PAYLOAD_HASH => &mut self.payload_hash,
+            TRACEPARENT => &mut self.traceparent,
+            _ => return,
+        };
+        *place = Some(value);
+    }
+
+    /// The identity that the ingress stamped.
+    pub fn event_id(&self) -> Option<EventId> {
+        parse(self.event_id)
+    }
+
+    /// When the ingress received it.
+    pub fn received_at(&self) -> Option<Timestamp> {
+        parse(self.received_at).map(Timestamp)
+    }
+
+    /// The word that routes it; `data` for a foreign record without one.
+    pub fn kind(&self) -> Kind {
+        text(self.kind).filter(|word| !word.is_empty()).map_or(Kind::Data, Kind::from)
+    }
+
+    /// The MQTT delivery it came from.
+    pub fn origin(&self) -> Option<Origin> {
+        let payload_hash = text(self.payload_hash).filter(|digits| digits.len() == 16);
+        Some(Origin {
+            slot: parse(self.slot)?,
+            slot_session: Ulid::from_string(text(self.slot_session)?).ok()?,
+            delivery: parse(self.delivery)?,
+            packet_id: parse(self.packet_id)?,
+            payload_hash: u64::from_str_radix(payload_hash?, 16).ok()?,
+        })
+    }
+
+    /// The W3C trace context.
+    pub fn traceparent(&self) -> Option<&'a str> {
+        text(self.traceparent)
+    }
+}
+
+fn text(value: Option<&[u8]>) -> Option<&str> {
+    value.and_then(|value| std::str::from_utf8(value).ok())
+}
+
+fn parse<T: FromStr>(value: Option<&[u8]>) -> Option<T> {
+    text(value)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use telemill_engine::record::Reason;
+
+    fn record() -> Record {
+        let id = EventId(Ulid::from_parts(7, 9));
+        let device = "d1".parse().unwrap();
+        let mut record = Record::new(id, device, Kind::Hello, Bytes::new(), Timestamp(1_678_886_400_999));
+        record.origin = Some(Origin {
+            slot: 3,
+            slot_session: Ulid::from_parts(1, 2),
+            delivery: 41,
+            packet_id: 65_535,
+            payload_hash: 0xab,
+        });
+        record.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
+        record
+    }
+
+    type Pairs = Vec<(String, Vec<u8>)>;
+
+    impl HeaderList for Pairs {
+        fn with_room(count: usize) -> Self {
+            Vec::with_capacity(count)
+        }
+        fn with(mut self, name: &str, value: &[u8]) -> Self {
+            self.push((name.to_owned(), value.to_vec()));
+            self
+        }
+    }
+
+    fn pairs(headers: &Pairs) -> Vec<(&str, &str)> {
+        headers.iter().map(|(name, value)| (name.as_str(), std::str::from_utf8(value).unwrap())).collect()
+    }
+
+    #[test]
+    fn headers_are_written_as_the_format_says() {
+        let headers = HeaderWriter::default().record(&record());
+        assert_eq!(
+            pairs(&headers),
+            [
+                ("event-id", "00000000070000000000000009"),
+                ("received-at-ms", "1678886400999"),
+                ("kind", "hello"),
+                ("slot", "3"),
+                ("slot-session", "00000000010000000000000002"),
+                ("delivery", "41"),
+                ("packet-id", "65535"),
+                ("payload-hash", "00000000000000ab"),
+                ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_dead_letter_says_why() {
+        let dead = DeadReason {
+            reason: Reason::NOT_JSON,
+            detail: "expected value at column 1".into(),
+            stage: "ingress".into(),
+            attempts: 1,
+            source: Bytes::from_static(b"devices/d1/data"),
+        };
+        let mut writer = HeaderWriter::default();
+        let headers = Pairs::new();
+        let headers = writer.dead(headers, &dead, Timestamp(5));
+        assert_eq!(
+            pairs(&headers),
+            [
+                ("dead-reason", "not_json"),
+                ("dead-detail", "expected value at column 1"),
+                ("dead-stage", "ingress"),
+                ("dead-attempts", "1"),
+                ("dead-source", "devices/d1/data"),
+                ("dead-at-ms", "5"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let record = record();
+        let written: Pairs = HeaderWriter::default().record(&record);
+        let mut read = MessageHeaders::default();
+        for (name, value) in &written {
+            read.set(name.as_bytes(), value);
+        }
+        assert_eq!(read.event_id(), Some(record.id));
+        assert_eq!(read.received_at(), Some(record.received_at));
+        assert_eq!(read.kind(), record.kind);
+        assert_eq!(read.origin(), record.origin);
+        assert_eq!(read.traceparent(), record.traceparent.as_deref());
+    }
+
+    #[test]
+    fn what_has_another_form_is_absent() {
+        let mut read = MessageHeaders::default();
+        for (name, value) in [
+            (&b"event-id"[..], &b"5f3c1c52-0000-0000-0000-000000000000"[..]),
+            (b"received-at-ms", b"yesterday"),
+            (b"kind", b"\xff"),
+            (b"slot", b"1"),
+            (b"\xff\xfe", b"x"),
+        ] {
+            read.set(name, value);
+        }
+        assert_eq!((read.event_id(), read.received_at()), (None, None));
+        assert_eq!(read.kind(), Kind::Data);
+        assert_eq!(read.origin(), None);
+    }
+}
