@@ -30,5 +30,6 @@ pub fn register_all(registry: &mut Registry) {
     registry.keyed::<alert_evaluator::AlertEvaluator>();
     registry.sink::<redis_writer::RedisWriter>();
     registry.sink::<kafka_router::KafkaRouter>();
+    registry.command_sink::<mqtt_commands::MqttCommands>();
     registry.dead_letters::<kafka_dead_letters::KafkaDeadLetters>();
 }

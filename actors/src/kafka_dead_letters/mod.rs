@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
@@ -62,6 +62,7 @@ pub struct KafkaDeadLetters {
 
 impl Component for KafkaDeadLetters {
     const KIND: &'static str = "kafka";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaDeadLettersSpec;
     type Checked = CheckedDeadLetters;
 

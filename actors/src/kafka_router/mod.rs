@@ -15,7 +15,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::sink::{Completion, Sink};
 use telemill_engine::stage::{BuildError, Component};
@@ -78,6 +78,7 @@ pub struct KafkaRouter {
 
 impl Component for KafkaRouter {
     const KIND: &'static str = "kafka_router";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaRouterSpec;
     type Checked = CheckedRouter;
 

@@ -31,7 +31,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use telemill_engine::context::{BuildContext, CheckContext, TopicDecl};
+use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::runtime::TimeMode;
 use telemill_engine::source::Source;
@@ -41,6 +41,7 @@ pub use acker::KafkaAcker;
 pub use check::{CheckedKafkaSource, KafkaSourceSpec};
 pub use reader::KafkaReader;
 
+use crate::kafka::connection::KafkaConnection;
 use crate::kafka::topics;
 use crate::log::command::topic_of_commands;
 use crate::log::reading::{Reading, Topic};
@@ -54,6 +55,7 @@ pub struct KafkaSource(Running);
 
 impl Component for KafkaSource {
     const KIND: &'static str = "kafka_source";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaSourceSpec;
     type Checked = CheckedKafkaSource;
 

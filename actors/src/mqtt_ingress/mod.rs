@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use telemill_engine::checkpoint::StoreError;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::Partition;
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent, SourceReader};
@@ -52,6 +52,7 @@ use self::redelivery::RedeliveryTable;
 use self::session::SlotSession;
 use self::slot::Slot;
 pub use self::spec::{MqttIngressChecked, MqttIngressSpec, Retained};
+use crate::mqtt::MqttConnection;
 
 /// The one slot of this version.
 const SLOT: u16 = 0;
@@ -89,6 +90,7 @@ impl Drop for Task {
 
 impl Component for MqttIngress {
     const KIND: &'static str = "mqtt_ingress";
+    const CONNECTION: &'static str = MqttConnection::KIND;
     type Spec = MqttIngressSpec;
     type Checked = MqttIngressChecked;
 

@@ -29,7 +29,7 @@ use redis::Script;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
@@ -88,6 +88,7 @@ pub struct RedisWriter {
 
 impl Component for RedisWriter {
     const KIND: &'static str = "redis_writer";
+    const CONNECTION: &'static str = RedisConnection::KIND;
     type Spec = RedisWriterSpec;
     type Checked = RedisWriterConfig;
 

@@ -95,7 +95,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         :                                     ^^^^
      10 | stages:
         `----
-      help: declare one under `connections:`, such as `stat: { redis: { … } }`
+      help: connections of kind `redis` here: `state`
 
     error[topology::unknown_variant]: there is no kind `mqtt_ingres` of stage
         ,-[<stdin>:12:5]

@@ -218,8 +218,7 @@ impl Fixture {
             "session_timeout": options.session_timeout,
             "fetch_max": options.fetch_max,
         }));
-        let connection = self.connection() as Arc<dyn std::any::Any + Send + Sync>;
-        let connections = Connections::from([("log".to_owned(), ("kafka", connection))]);
+        let connections = Connections::new().with("log", self.connection());
         let mut problems = Vec::new();
         let mut cx = CheckContext {
             name: &self.stage,

@@ -65,7 +65,7 @@ pub(crate) fn writer_config(connection: Arc<RedisConnection>) -> RedisWriterConf
     let spec =
         RedisWriterSpec { connection: "state".to_owned(), history: Duration::from_secs(18_000).into(), window: 4 };
     let mut problems = Vec::new();
-    let connections = Connections::from([("state".to_owned(), (RedisConnection::KIND, connection as _))]);
+    let connections = Connections::new().with("state", connection);
     let mut cx = CheckContext {
         name: "writer",
         inputs: &[],
