@@ -109,6 +109,15 @@ pub struct Origin {
     pub payload_hash: u64,
 }
 
+/// What the protocol says of a message beside its content, where it is devices' own protocol that a record came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sent {
+    /// The device says that it has sent it before.
+    pub dup: bool,
+    /// It is a will: said for the device when its connection had ended without a farewell.
+    pub will: bool,
+}
+
 /// Why a record went to the dead letters, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadReason {
@@ -178,6 +187,8 @@ pub struct Record {
     pub position: Option<Position>,
     /// The delivery it came from, while it is known.
     pub origin: Option<Origin>,
+    /// What the protocol said of it.
+    pub sent: Sent,
     /// The W3C trace context, where the producer sent one.
     pub traceparent: Option<Arc<str>>,
     /// Set once the record is a dead letter. A sink that keeps positions still counts its position, and writes nothing
@@ -197,6 +208,7 @@ impl Record {
             received_at,
             position: None,
             origin: None,
+            sent: Sent::default(),
             traceparent: None,
             dead: None,
         }

@@ -1,7 +1,7 @@
 //! `device_session`: whether a device is there, what it last said, and the commands that wait for it.
 //!
 //! Everything that a device publishes makes it online; after `offline_after` without a word, on the shard's own time,
-//! it is offline. Both are events on the outlet `presence`. The records themselves are handed on unchanged on the main
+//! it is offline, and so it is as soon as its will is said. Both are events on the outlet `presence`. The records themselves are handed on unchanged on the main
 //! outlet.
 //!
 //! A command is taken out of the stream. While the device is online it goes to the outlet `commands` at once; a device

@@ -78,6 +78,13 @@ impl DeviceSession {
     }
 
     fn heard(&self, device: &DeviceId, session: &mut Session, record: &Record, now: Now<'_>, out: &mut Effects) {
+        if record.sent.will {
+            // Not the device's own word: it is said for it because it is gone.
+            if session.is_online() {
+                show(device, session, Connected::Offline, now, out);
+            }
+            return;
+        }
         session.opened_by(record.id);
         if session.connected == Connected::Unknown {
             session.first_seen = now.wall;

@@ -8,7 +8,7 @@ use telemill_engine::context::{CheckContext, Connection, Connections, FieldProbl
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, Presence};
 use telemill_engine::position::{Cursor, Position, TopicId};
-use telemill_engine::record::{EventId, Kind, Record};
+use telemill_engine::record::{EventId, Kind, Record, Sent};
 use telemill_engine::registry::{CommandSinks, CommandsSpec};
 use telemill_engine::stage::{Component, Outlet, StageError};
 use ulid::Ulid;
@@ -62,6 +62,13 @@ impl Rig {
 
     fn heard(&mut self, kind: Kind, payload: &str) -> Effects {
         let record = self.record(kind, payload);
+        self.step(Input::Record(&record)).unwrap()
+    }
+
+    /// What is said for the device when it is gone.
+    fn will(&mut self) -> Effects {
+        let sent = Sent { will: true, ..Sent::default() };
+        let record = Record { sent, ..self.record(Kind::Data, "1") };
         self.step(Input::Record(&record)).unwrap()
     }
 
@@ -157,6 +164,22 @@ fn silence_is_counted_from_the_last_record() {
     assert!(rig.may_passivate());
     rig.log = 200_000;
     assert!(emitted(&rig.heard(Kind::Data, "{}"))[0].contains(r#""state":"online","at":1700000200000,"sequence":3"#));
+}
+
+#[test]
+fn a_will_makes_a_device_offline_at_once_and_never_online() {
+    let mut rig = Rig::new();
+    let out = rig.will();
+    assert!(out.is_forwarded() && out.emitted().is_empty(), "it was never heard of");
+    rig.heard(Kind::Data, "{}");
+    rig.log = 500;
+    let out = rig.will();
+    let at = WALL + 500;
+    let event = format!(r#"presence {{"v":1,"device_id":"d1","state":"offline","at":{at},"sequence":2}}"#);
+    assert_eq!(emitted(&out), [event]);
+    assert!(out.is_forwarded() && rig.will().emitted().is_empty());
+    assert_eq!((rig.session.data, endings(&rig.heard(Kind::Data, "{}")).len()), (1, 0));
+    assert_eq!(rig.session.presence().map(|presence| presence.online), Some(true));
 }
 
 #[test]
