@@ -23,13 +23,16 @@ pub fn register_all(registry: &mut Registry) {
     registry.connection::<kafka::connection::KafkaConnection>();
     registry.connection::<mqtt::MqttConnection>();
     registry.connection::<redis::RedisConnection>();
+    registry.connection::<embedded::EmbeddedConnection>();
     registry.store::<redis_state::RedisState>();
     registry.source::<mqtt_ingress::MqttIngress>();
+    registry.source::<embedded::endpoint::EmbeddedIngress>();
     registry.source::<kafka_source::KafkaSource>();
     registry.keyed::<device_session::DeviceSession>();
     registry.keyed::<alert_evaluator::AlertEvaluator>();
     registry.sink::<redis_writer::RedisWriter>();
     registry.sink::<kafka_router::KafkaRouter>();
     registry.command_sink::<mqtt_commands::MqttCommands>();
+    registry.command_sink::<embedded::endpoint::EmbeddedCommands>();
     registry.dead_letters::<kafka_dead_letters::KafkaDeadLetters>();
 }

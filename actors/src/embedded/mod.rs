@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod dead_letters;
 pub mod disk;
+pub mod endpoint;
 pub(crate) mod log;
 pub mod router;
 pub mod source;
