@@ -9,7 +9,8 @@ use tracing_subscriber::EnvFilter;
 ///
 /// `bar` is a line that stays at the bottom of the terminal: log lines go above it.
 pub fn init(bar: Option<ProgressBar>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,fjall=warn,lsm_tree=warn"));
     let writer = move || Above(bar.clone());
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     match io::stderr().is_terminal() {

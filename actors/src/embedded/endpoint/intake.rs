@@ -390,3 +390,6 @@ fn next_id(ids: &mut ulid::Generator, now: Timestamp) -> EventId {
     let id = ids.generate_from_datetime(time);
     EventId(id.unwrap_or_else(|overflow| overflow.commit_overflow_increment()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             for event in std::mem::take(&mut self.events) {
                 match event {
                     Event::Connect(connect) => {
-                        let admitted = Seat::take(*connect, &certified, &self.peer, &self.shared).await;
+                        // Boxed: it is over soon, and would take its room as long as the connection lasts.
+                        let admitted = Box::pin(Seat::take(*connect, &certified, &self.peer, &self.shared)).await;
                         return match admitted {
                             Ok((seat, terms)) => {
                                 self.machine.open(&terms.as_terms(&self.shared), &mut self.events);
@@ -182,6 +183,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
             let peer = self.peer.clone();
             tokio::select! {
+                // What has come is read before its sender is taken for gone.
+                biased;
                 () = peer.woken() => {}
                 turn = self.turn(read) => match turn {
                     Ok(Turn::Read) => keep_alive.heard(Instant::now()),

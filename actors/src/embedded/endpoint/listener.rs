@@ -99,7 +99,8 @@ impl Listener {
         links.spawn(async move {
             match tls {
                 None => Link::new(stream, from, shared).run(Vec::new()).await,
-                Some(tls) => secure(tls, stream, from, shared).await,
+                // Boxed, so that a connection without TLS does not take the room of one with it.
+                Some(tls) => Box::pin(secure(tls, stream, from, shared)).await,
             }
         });
     }

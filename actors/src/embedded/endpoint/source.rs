@@ -11,6 +11,7 @@ use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent,
 use telemill_engine::stage::{BuildError, Component};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tracing::warn;
 
 use super::gate::Gate;
 use super::intake::{Found, Intake, PARTITION};
@@ -101,6 +102,12 @@ impl Component for EmbeddedIngress {
         let tls = settings.tls.as_ref().map(tls::acceptor).transpose()?;
         let certificates = settings.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
         let gate = Gate::open(settings.users.as_ref(), certificates)?;
+        if settings.users.is_some() && tls.is_none() && !settings.listen.ip().is_loopback() {
+            warn!(
+                code = "mqtt_endpoint::readable_passwords", topology = %cx.topology, stage = %cx.stage,
+                listen = %settings.listen, "devices' passwords cross the network readable; add `tls:` to the connection"
+            );
+        }
         let store = endpoint.store(&checked.connection).await?;
         let IngressChecked { routes, limits, .. } = checked.ingress.clone();
         let intake = Arc::new(Intake::new(cx.stage.clone(), cx.clock.now()));

@@ -56,23 +56,29 @@ impl Site {
         Site { dir, connection, topics }
     }
 
-    fn connection(&self) -> Arc<EmbeddedConnection> {
+    /// The connection, checked.
+    pub fn connection(&self) -> Arc<EmbeddedConnection> {
         let spec = serde_json::from_value(self.connection.clone()).unwrap();
         Arc::new(checked(&Connections::new(), |cx| EmbeddedConnection::check(spec, cx)))
+    }
+
+    /// Builds a source on a connection.
+    pub async fn build(&self, connections: &Connections) -> EmbeddedIngress {
+        let spec = json!({ "connection": "local", "topics": self.topics });
+        let spec: MqttIngressSpec = serde_json::from_value(spec).unwrap();
+        let ingress = checked(connections, |cx| EmbeddedIngress::check(spec, cx));
+        EmbeddedIngress::build(&ingress, &context("ingress")).await.unwrap()
     }
 
     /// Builds the endpoint, and drives it as an engine does whose sinks take everything.
     pub async fn start(&self) -> Endpoint {
         let local = self.connection();
         let connections = Connections::new().with("local", local.clone());
-        let spec = json!({ "connection": "local", "topics": self.topics });
-        let spec: MqttIngressSpec = serde_json::from_value(spec).unwrap();
-        let ingress = checked(&connections, |cx| EmbeddedIngress::check(spec, cx));
         let topic = "devices/{device_id}/commands".to_owned();
         let spec = CommandsSpec { connection: "local".to_owned(), topic };
         let commands = checked(&connections, |cx| EmbeddedCommands::check(spec, cx));
         let commands = EmbeddedCommands::build(&commands, &context("sessions.commands")).await.unwrap();
-        let source = EmbeddedIngress::build(&ingress, &context("ingress")).await.unwrap();
+        let source = self.build(&connections).await;
         let taken = Arc::<Mutex<Taken>>::default();
         let flowing = watch::Sender::new(true);
         let stop = watch::Sender::new(false);

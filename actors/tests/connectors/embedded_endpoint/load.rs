@@ -13,6 +13,9 @@ use super::program::Program;
 use super::raw::{PING, PONG, Raw, SILENCE, connect, packet, publish, subscribe};
 use crate::mqtt_support::{Counters, SOON, soon};
 
+/// Held by those that measure the memory of the process.
+static MEASURING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// What the process has in memory, in bytes.
 fn resident() -> usize {
     let statm = fs::read_to_string("/proc/self/statm").unwrap();
@@ -22,8 +25,9 @@ fn resident() -> usize {
 #[tokio::test]
 async fn ten_thousand_idle_connections_cost_little_and_are_all_served() {
     const CONNECTIONS: usize = 10_000;
-    /// Of the endpoint's side, what the kernel keeps excepted.
-    const BYTES_EACH: usize = 8 << 10;
+    /// Of the endpoint's side, what the kernel keeps excepted; with room for what other tests take at the same time.
+    const BYTES_EACH: usize = 16 << 10;
+    let _measuring = MEASURING.lock().await;
     let limits = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limits.maximum, ..limits }).unwrap();
     let site = Site::new();
@@ -31,13 +35,12 @@ async fn ten_thousand_idle_connections_cost_little_and_are_all_served() {
     let before = resident();
     let mut idle = Program::script("idle_clients.py", &[&endpoint.port.to_string(), &CONNECTIONS.to_string()]);
     let patience = Duration::from_secs(120);
-    let line = tokio::time::timeout(patience, idle.line()).await.expect("all connections");
-    assert_eq!(line, "ready");
+    assert_eq!(idle.line_within(patience).await, "ready");
     let each = resident().saturating_sub(before) / CONNECTIONS;
     println!("{each} bytes of memory a connection");
     for _ in 0..2 {
         idle.say("ping");
-        assert_eq!(idle.line().await, CONNECTIONS.to_string());
+        assert_eq!(idle.line_within(patience).await, CONNECTIONS.to_string());
     }
     let (mut busy, _) = Raw::connected(endpoint.port, 4, "busy", true, 60).await;
     busy.send(&publish(4, 1, 1, "devices/d1/data", b"1")).await;
@@ -130,39 +133,55 @@ async fn a_flood_at_qos_0_is_dropped_and_counted() {
 async fn memory_is_bounded_and_keep_alives_stand_while_nobody_is_read() {
     const DEVICES: usize = 16;
     const MESSAGES: u16 = 40;
+    let _measuring = MEASURING.lock().await;
+    let counters = Counters::default();
+    let _recording = metrics::set_default_local_recorder(&counters);
     let site = Site::new();
     let endpoint = site.start().await;
     endpoint.hold();
     let before = resident();
+    let flowing = tokio::sync::watch::Sender::new(false);
     let payload = format!("\"{}\"", "x".repeat(250_000));
     let mut tasks = Vec::new();
     for number in 0..DEVICES {
         let (mut raw, _) = Raw::connected(endpoint.port, 4, &format!("d{number}"), true, 1).await;
         let payload = payload.clone();
         let message = move |id| publish(4, 1, id, format!("devices/d{number}/data"), payload.as_bytes());
+        let mut flowing = flowing.subscribe();
         tasks.push(tokio::spawn(async move {
             for id in 1..=MESSAGES {
                 raw.send(&message(id)).await;
             }
-            for id in 1..=MESSAGES {
-                assert_eq!(raw.packet().await, [0x40, 2, 0, id as u8]);
+            // A device keeps its promise, whether it is read or not.
+            while tokio::time::timeout(Duration::from_millis(300), flowing.wait_for(|flowing| *flowing)).await.is_err()
+            {
+                raw.send(&PING).await;
+            }
+            let mut next = 1;
+            while next <= MESSAGES {
+                let packet = raw.packet().await;
+                if packet != PONG {
+                    assert_eq!(packet, [0x40, 2, 0, next as u8]);
+                    next += 1;
+                }
             }
         }));
     }
     // 160 MB want in; 64 MiB and a packet a connection may be.
     let mut most = 0;
-    for _ in 0..30 {
+    for _ in 0..50 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         most = most.max(resident().saturating_sub(before));
     }
-    assert!(most > 60 << 20, "they were not read to the bound: {most}");
     assert!(most < 130 << 20, "{most} bytes");
     assert!(tasks.iter().all(|task| !task.is_finished()), "nobody is acknowledged, and nobody sent away");
     endpoint.flow();
+    flowing.send_replace(true);
     for task in tasks {
         soon("a device's acknowledgements", task).await.unwrap();
     }
     endpoint.records(DEVICES * usize::from(MESSAGES)).await;
+    assert!(counters.get("telemill_mqtt_paused_milliseconds_total", "") > 1500, "they were all read all the time");
     endpoint.close().await;
 }
 

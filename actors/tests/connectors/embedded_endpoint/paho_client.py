@@ -4,7 +4,7 @@
 usage: paho_client.py HOST PORT VERSION DEVICE COUNT
 
 Subscribes to its commands, publishes COUNT messages at QoS 1 in order, waits until all are acknowledged, says "ready",
-waits for one command and prints it. VERSION is 4 (3.1.1) or 5.
+waits for one command and prints it, and leaves when its input ends. VERSION is 4 (3.1.1) or 5.
 """
 
 import sys
@@ -46,6 +46,8 @@ def main():
     if not commanded.wait(DEADLINE):
         sys.exit("no command came")
     print(commands[0].topic, commands[0].qos, commands[0].payload.decode(), flush=True)
+    # The acknowledgement of the command leaves behind its callback, on another thread.
+    sys.stdin.read()
     client.disconnect()
 
 

@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 
-use crate::mqtt_support::soon;
+use crate::mqtt_support::{SOON, soon};
 
 type Lines = BufReader<std::process::ChildStdout>;
 
@@ -42,13 +43,19 @@ impl Program {
 
     /// The next line that it prints; empty at its end.
     pub async fn line(&mut self) -> String {
+        self.line_within(SOON).await
+    }
+
+    /// The next line of one that has much to do before it.
+    pub async fn line_within(&mut self, patience: Duration) -> String {
         let mut lines = self.lines.take().unwrap();
         let read = tokio::task::spawn_blocking(move || {
             let mut line = String::new();
             lines.read_line(&mut line).unwrap();
             (line, lines)
         });
-        let (line, lines) = soon("a line of another program", read).await.unwrap();
+        let read = tokio::time::timeout(patience, read).await;
+        let (line, lines) = read.expect("the other program prints a line").unwrap();
         self.lines = Some(lines);
         line.trim_end().to_owned()
     }

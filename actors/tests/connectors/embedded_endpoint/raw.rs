@@ -1,7 +1,5 @@
 //! A client that says exactly what a test wants it to say.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -110,11 +108,5 @@ impl Raw {
     pub async fn only_pong(&mut self) {
         self.send(&PING).await;
         assert_eq!(self.packet().await, PONG);
-    }
-
-    /// Whether anything comes within a moment: only to be used where nothing is expected.
-    pub async fn is_silent(&mut self) -> bool {
-        let mut byte = [0];
-        tokio::time::timeout(Duration::from_millis(300), self.0.read(&mut byte)).await.is_err()
     }
 }

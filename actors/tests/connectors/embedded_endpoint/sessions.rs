@@ -1,10 +1,14 @@
 //! Sessions that are kept, taken over and ended; commands over all of it; wills.
 
+use telemill_engine::context::Connections;
+use telemill_engine::record::Kind;
 use telemill_engine::sink::Submitted;
+use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent, SourceReader};
 use tokio::io::AsyncReadExt;
 
 use super::fixture::{Endpoint, Site};
 use super::raw::{Raw, SILENCE, connect, field, packet, publish, subscribe};
+use crate::mqtt_support::soon;
 
 /// A command as version 4 has it on the wire.
 fn on_wire(dup: bool, packet_id: u16, payload: &str) -> Vec<u8> {
@@ -198,6 +202,41 @@ async fn everybody_hears_that_the_endpoint_stops() {
     assert_eq!((v4.rest().await, v5.rest().await), (SILENCE.to_vec(), vec![0xe0, 1, 0x8b]));
     let mut byte = [0];
     assert!(matches!(opening.0.read(&mut byte).await, Ok(0) | Err(_)));
+}
+
+#[tokio::test]
+async fn what_was_let_go_of_is_sent_again_by_its_device() {
+    let site = Site::new();
+    let local = site.connection();
+    let connections = Connections::new().with("local", local.clone());
+    let (mut reader, mut acker) = site.build(&connections).await.split();
+    let SourceEvent::Assigned { reply, .. } = reader.next(9).await.unwrap() else { panic!() };
+    reply.send(vec![(0, ResumeAt::Committed)]).unwrap();
+    let (mut raw, _) = Raw::connected(local.endpoint().address().unwrap().port(), 4, "d1", false, 60).await;
+    raw.send(&publish(4, 1, 1, "devices/d1/data", b"1")).await;
+    let tag = loop {
+        match soon("a batch", reader.next(9)).await.unwrap() {
+            SourceEvent::Batch(batch) if batch.records.iter().all(|record| record.kind == Kind::Mark) => {}
+            SourceEvent::Batch(batch) => break batch.tag,
+            other => panic!("{other:?}"),
+        }
+    };
+    soon("the end of the connections", acker.give_back(0, tag)).await.unwrap();
+    assert_eq!(raw.rest().await, SILENCE, "no PUBACK");
+    let end = loop {
+        match reader.next(9).await {
+            Ok(SourceEvent::Batch(_)) => {}
+            end => break end,
+        }
+    };
+    assert!(matches!(end, Err(SourceError::Unavailable(_))), "{end:?}");
+    drop((reader, acker));
+
+    // Built anew on the same connection: the sessions are still there.
+    let source = site.build(&connections).await;
+    let (_raw, present) = Raw::connected(local.endpoint().address().unwrap().port(), 4, "d1", false, 60).await;
+    assert!(present);
+    drop(source);
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Sessions, their ends, and what becomes of commands.
 
+use bytes::Bytes;
+use telemill_engine::record::EventId;
+use tokio::sync::oneshot;
 use ulid::Ulid;
 
 use super::*;

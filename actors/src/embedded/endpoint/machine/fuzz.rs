@@ -99,7 +99,8 @@ fn converse(bytes: &[u8], mut piece: impl FnMut() -> usize, accept: bool) -> Vec
 #[test]
 fn nothing_that_is_said_shakes_it() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |value| value.parse().unwrap());
-    let (rounds, seed) = (number("MQTT_FUZZ_ROUNDS", ROUNDS), number("MQTT_FUZZ_SEED", 1));
+    let rounds = if std::env::var_os("TELEMILL_NIGHTLY").is_some() { 50 * ROUNDS } else { ROUNDS };
+    let (rounds, seed) = (number("MQTT_FUZZ_ROUNDS", rounds), number("MQTT_FUZZ_SEED", 1));
     let corpus = corpus();
     let mut opened = 0;
     for round in 0..rounds {
