@@ -26,7 +26,7 @@ pub struct Session {
     /// Records of the device besides keep-alives.
     pub(super) data: u64,
     /// Keep-alives.
-    pub(super) hello: u64,
+    pub(super) hello: u32,
     /// The number of the last presence event.
     pub(super) sequence: u32,
     /// Commands sent.
