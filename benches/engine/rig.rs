@@ -95,7 +95,11 @@ impl Rig {
 
     /// Waits until everything that was fed is covered by a checkpoint.
     pub async fn acknowledged(&self) {
-        while self.feed.lock().acknowledged < self.feed.lock().read {
+        let is_behind = || {
+            let inner = self.feed.lock();
+            inner.acknowledged < inner.read
+        };
+        while is_behind() {
             self.feed.0.changed.notified().await;
         }
     }

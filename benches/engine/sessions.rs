@@ -53,6 +53,7 @@ pub fn measure(summary: &mut Summary) {
 /// The resident set of this process, in bytes.
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux says what a process uses");
-    let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("the second field is a number");
+    let pages: u64 =
+        statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("the second field is a number");
     pages * rustix::param::page_size() as u64
 }

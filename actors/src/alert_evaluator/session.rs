@@ -28,6 +28,9 @@ pub struct Session {
     pub(super) alerts: Alerts,
 }
 
+/// As in `device_session`: an idle device may take 256 bytes in all.
+const _: () = assert!(std::mem::size_of::<Option<Session>>() <= 40);
+
 impl Session {
     /// Takes an identity as the session's, unless it has one; whether it is the session's now.
     pub(super) fn opened_by(&mut self, id: EventId) -> bool {
