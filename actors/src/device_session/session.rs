@@ -3,7 +3,8 @@
 //! There may be a million of them, so it is flat: what most devices do not have (waiting commands) is behind a pointer,
 //! and the counters have the width that a device's life needs.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use telemill_engine::clock::{LogTime, Timestamp};
 use telemill_engine::keyed::Presence;
@@ -27,15 +28,16 @@ pub struct Session {
     /// Records of the device besides keep-alives.
     pub(super) data: u64,
     /// Keep-alives.
-    pub(super) hello: u64,
+    pub(super) hello: u32,
     /// The number of the last presence event.
     pub(super) sequence: u32,
     /// Commands sent.
     pub(super) commands: u32,
     pub(super) connected: Connected,
-    /// The last payload, where it was not larger than `last_payload`; else empty.
+    /// The last payload, where it was not larger than `last_payload`; else empty. Of its own: a slice of the message
+    /// would keep all of that in memory, and takes twice the room here.
     #[serde(with = "super::queue::plain_bytes")]
-    pub(super) last_payload: Bytes,
+    pub(super) last_payload: Arc<[u8]>,
     /// Commands that wait for the device; none while it is online.
     pub(super) queue: Option<Box<Queue>>,
     /// The device's own ids of its last messages, where the topology names them.
@@ -51,12 +53,12 @@ pub(super) struct SessionV1 {
     heard_at: LogTime,
     since: Timestamp,
     data: u64,
-    hello: u64,
+    hello: u32,
     sequence: u32,
     commands: u32,
     connected: Connected,
     #[serde(with = "super::queue::plain_bytes")]
-    last_payload: Bytes,
+    last_payload: Arc<[u8]>,
     queue: Option<Box<Queue>>,
 }
 
@@ -79,6 +81,9 @@ impl From<SessionV1> for Session {
         }
     }
 }
+
+/// A session's share of the 256 bytes that an idle device may take; more is to be paid for elsewhere.
+const _: () = assert!(std::mem::size_of::<Option<Session>>() <= 104);
 
 /// Whether the device is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

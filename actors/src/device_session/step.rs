@@ -1,6 +1,7 @@
 //! What a device's session does with a record, a command, and the passing of time.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use telemill_engine::clock::LogTime;
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, read_session};
@@ -111,9 +112,8 @@ impl DeviceSession {
             session.hello += 1;
         } else {
             session.data += 1;
-            // A slice of the message: it keeps that in memory, which is of the same size, and costs no copy.
             let kept = record.payload.len() <= self.last_payload;
-            session.last_payload = if kept { record.payload.clone() } else { Bytes::new() };
+            session.last_payload = if kept { Arc::from(&*record.payload) } else { Arc::default() };
         }
     }
 

@@ -32,6 +32,8 @@ pub trait KeyedHost: Send {
         now: Now<'_>,
         out: &mut Effects,
     ) -> Result<(), StepFailure>;
+    /// Brings the states in these slots into the processor's cache.
+    fn prefetch(&self, slots: &[Option<u32>]);
     /// Empties a slot.
     fn close(&mut self, slot: u32);
     /// Appends the session's checkpoint form.
@@ -97,6 +99,12 @@ impl<K: Keyed> KeyedHost for Table<K> {
         self.slots[slot as usize] = Some(before);
         out.clear();
         Err(failure)
+    }
+
+    fn prefetch(&self, slots: &[Option<u32>]) {
+        let is_open = |slot: &&u32| self.slots.get(**slot as usize).is_some_and(Option::is_some);
+        // Looking whether there is one is enough to fetch it; the count makes sure that it is looked at.
+        std::hint::black_box(slots.iter().flatten().filter(is_open).count());
     }
 
     fn close(&mut self, slot: u32) {

@@ -122,9 +122,11 @@ impl ShardCell {
         let Batch { records, guards, .. } = batch;
         self.entry_metrics().batch(records.len());
         self.bring_back(&records).await?;
-        // Two passes: looking all sessions up first lets the processor fetch them side by side.
-        let slots: Vec<Option<u32>> = records.iter().map(|r| self.sessions.table.find(&r.device)).collect();
-        for (record, slot) in records.iter().zip(slots) {
+        let slots = self.sessions.look_up(&records);
+        let removals = self.sessions.table.removals();
+        for (record, slot) in records.into_iter().zip(slots) {
+            // The slot may have been given to another device of the batch meanwhile.
+            let slot = slot.filter(|_| self.sessions.table.removals() == removals);
             self.record(record, slot)?;
         }
         self.tally();
@@ -135,7 +137,7 @@ impl ShardCell {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, slot: Option<u32>) -> Result<(), ExitReason> {
+    fn record(&mut self, record: Record, slot: Option<u32>) -> Result<(), ExitReason> {
         if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
             return Ok(());
@@ -157,7 +159,6 @@ impl ShardCell {
         if !self.clock.follows_marks() {
             self.sessions.last_mark = record.position;
         }
-        let slot = slot.filter(|s| self.sessions.table.get(*s).is_some_and(|s| s.device == record.device));
         let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
             Some(slot) => slot,
             None => self.open_session(&record.device, at)?,
@@ -250,7 +251,7 @@ impl ShardCell {
     /// The partition is given up: its devices are no longer ours to show.
     fn close(&mut self) {
         for (_, slot) in self.sessions.table.occupied() {
-            self.sessions.directory.hide(&slot.device);
+            self.sessions.directory.hide(&slot.device());
         }
     }
 }
