@@ -66,6 +66,10 @@ async fn run(site: &Site) -> anyhow::Result<()> {
         let (consumer, stop) = (consumer.clone(), stop.clone());
         std::thread::spawn(move || read(&consumer, &batches, &stop))
     };
+    tokio::spawn(async move {
+        terminate.recv().await;
+        stop.store(true, Ordering::Relaxed);
+    });
     let mut in_flight = FuturesOrdered::new();
     loop {
         tokio::select! {
@@ -79,7 +83,6 @@ async fn run(site: &Site) -> anyhow::Result<()> {
                 }
                 consumer.store_offsets(&offsets)?;
             }
-            _ = terminate.recv() => stop.store(true, Ordering::Relaxed),
             else => break,
         }
     }

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -21,6 +21,7 @@ pub const DEVICES: usize = 1000;
 pub const HISTORY: u64 = 5 * 3600;
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The names of one run on the services of this process.
 pub struct Site {
@@ -80,7 +81,7 @@ impl Site {
         config
     }
 
-    /// Creates the data's topic.
+    /// Creates the data's topic, and waits until every partition has its leader.
     pub fn create_topic(&self) -> anyhow::Result<()> {
         let admin: AdminClient<DefaultClientContext> = self.kafka_client().create()?;
         let topic = self.topic();
@@ -89,6 +90,12 @@ impl Site {
         let created = runtime.block_on(admin.create_topics([&new], &AdminOptions::new()))?;
         for one in created {
             one.map_err(|(topic, code)| anyhow::anyhow!("topic {topic} cannot be created: {code}"))?;
+        }
+        let mut gauge = self.gauge(Leg::Mqtt)?;
+        let since = Instant::now();
+        while let Err(error) = gauge.read() {
+            ensure!(since.elapsed() < TIMEOUT, "topic {topic} cannot be read: {error}");
+            std::thread::sleep(LOOK_EVERY);
         }
         Ok(())
     }
@@ -172,7 +179,7 @@ impl Gauge {
 
     /// Waits until there are so many; how many there are then.
     pub fn reaches(&mut self, expected: usize, within: Duration) -> anyhow::Result<usize> {
-        let since = std::time::Instant::now();
+        let since = Instant::now();
         loop {
             let there = self.read()?;
             if there >= expected {
@@ -181,7 +188,7 @@ impl Gauge {
             if since.elapsed() > within {
                 bail!("{} of the records are missing after {within:?}", expected - there);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 }
