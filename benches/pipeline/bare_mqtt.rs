@@ -66,8 +66,8 @@ impl ProducerContext for Acks {
         while waiting.messages.front().is_some_and(|(_, delivered)| *delivered) {
             let acknowledged = waiting.messages.pop_front().map(|(publish, _)| self.client.try_ack(&publish));
             waiting.first += 1;
-            if acknowledged.is_some_and(|sent| sent.is_err()) {
-                // The queue is larger than the broker's window: only a client that is gone refuses.
+            if let Some(Err(error)) = acknowledged {
+                eprintln!("not acknowledged: {error}");
                 std::process::exit(1);
             }
         }
@@ -117,7 +117,11 @@ async fn run(site: &Site) -> anyhow::Result<()> {
         }
     };
     tokio::select! {
-        ended = serve => ended,
+        // At once: the producer's last reports would find nobody to acknowledge to.
+        ended = serve => {
+            eprintln!("{ended:?}");
+            std::process::exit(1)
+        }
         _ = terminate.recv() => Ok(()),
     }
 }

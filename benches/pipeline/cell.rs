@@ -88,19 +88,19 @@ fn turn(kind: Kind, leg: Leg, amount: Amount) -> anyhow::Result<(Cost, Cost)> {
 fn live(kind: Kind, leg: Leg, site: &Site, amount: Amount) -> anyhow::Result<Cost> {
     let records = |time: Duration| (amount.rate as f64 * time.as_secs_f64()) as usize;
     let mut gauge = site.gauge(leg)?;
-    let subject = Subject::start(kind, leg, site)?;
-    let send = |gauge: &mut crate::site::Gauge, count| -> anyhow::Result<()> {
+    let mut subject = Subject::start(kind, leg, site)?;
+    let mut send = |subject: &mut Subject, count| -> anyhow::Result<()> {
         let expected = gauge.read()? + count;
         load::send(leg, site, count, Some(amount.rate))?;
-        let there = gauge.reaches(expected, ARRIVED_WITHIN)?;
+        let there = gauge.reaches(expected, ARRIVED_WITHIN, subject)?;
         ensure!(there == expected, "{} records too many arrived", there - expected);
         std::thread::sleep(SETTLE);
         Ok(())
     };
-    send(&mut gauge, records(WARM_UP))?;
+    send(&mut subject, records(WARM_UP))?;
     let (before, began) = (subject.cpu()?, Instant::now());
     let count = records(amount.live);
-    send(&mut gauge, count)?;
+    send(&mut subject, count)?;
     let rate = count as f64 / (began.elapsed() - SETTLE).as_secs_f64();
     let spent = subject.cpu()? - before;
     subject.stop()?;
@@ -116,9 +116,9 @@ fn backlog(kind: Kind, leg: Leg, site: &Site, count: usize) -> anyhow::Result<Co
     idle.stop()?;
     let expected = gauge.read()? + count;
     load::send(leg, site, count, None)?;
-    let subject = Subject::start(kind, leg, site)?;
+    let mut subject = Subject::start(kind, leg, site)?;
     let began = Instant::now();
-    let there = gauge.reaches(expected, ARRIVED_WITHIN)?;
+    let there = gauge.reaches(expected, ARRIVED_WITHIN, &mut subject)?;
     let rate = count as f64 / began.elapsed().as_secs_f64();
     ensure!(there == expected, "{} records too many arrived", there - expected);
     std::thread::sleep(SETTLE);

@@ -12,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use telemill_services::{Services, unique_name};
 
 use crate::leg::Leg;
+use crate::subject::Subject;
 
 /// Partitions of every topic, as in the shipped topology.
 pub const PARTITIONS: i32 = 12;
@@ -177,14 +178,15 @@ impl Gauge {
         }
     }
 
-    /// Waits until there are so many; how many there are then.
-    pub fn reaches(&mut self, expected: usize, within: Duration) -> anyhow::Result<usize> {
+    /// Waits until a process has brought so many; how many there are then.
+    pub fn reaches(&mut self, expected: usize, within: Duration, subject: &mut Subject) -> anyhow::Result<usize> {
         let since = Instant::now();
         loop {
             let there = self.read()?;
             if there >= expected {
                 return Ok(there);
             }
+            subject.lives()?;
             if since.elapsed() > within {
                 bail!("{} of the records are missing after {within:?}", expected - there);
             }

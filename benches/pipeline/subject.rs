@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cpu;
@@ -41,9 +42,13 @@ impl Kind {
     }
 }
 
+/// The last lines that a process printed.
+type Said = Arc<Mutex<VecDeque<String>>>;
+
 /// A running process. It is killed with its value, and with the thread that started it.
 pub struct Subject {
     child: Child,
+    said: Said,
     /// The engine's API.
     api: Option<String>,
 }
@@ -58,7 +63,7 @@ impl Subject {
                 let mut command = tied(&own);
                 command.args(["--bare", leg.word(), "--name", site.name()]);
                 let (subject, lines) = Subject::spawn(command, site)?;
-                wait_for(&lines, |line| (line == READY).then_some(()))?;
+                subject.hear(&lines, |line| (line == READY).then_some(()))?;
                 Ok(subject)
             }
         }
@@ -70,11 +75,11 @@ impl Subject {
         command.arg("run").arg(topology).args(["--listen", "127.0.0.1:0"]);
         command.env_remove("TELEMILL_LISTEN").env_remove("RUST_LOG");
         let (mut subject, lines) = Subject::spawn(command, site)?;
-        let address = wait_for(&lines, |line| {
+        let address = subject.hear(&lines, |line| {
             let entry: serde_json::Value = serde_json::from_str(line).ok()?;
             (entry["code"] == "listening").then(|| entry["address"].as_str().map(str::to_owned))?
         })?;
-        wait_for(&lines, |line| {
+        subject.hear(&lines, |line| {
             let entry: serde_json::Value = serde_json::from_str(line).ok()?;
             (entry["code"] == "running").then_some(())
         })?;
@@ -92,18 +97,50 @@ impl Subject {
             .stderr(Stdio::piped());
         let mut child = command.spawn().context("setpriv cannot be started")?;
         let (lines, heard) = channel();
+        let said = Said::default();
         let outputs: [Option<Box<dyn Read + Send>>; 2] =
             [child.stdout.take().map(|out| Box::new(out) as _), child.stderr.take().map(|err| Box::new(err) as _)];
         for output in outputs.into_iter().flatten() {
-            let lines = lines.clone();
+            let (lines, said) = (lines.clone(), said.clone());
             std::thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    said.push_back(line.clone());
+                    if said.len() > SHOWN {
+                        said.pop_front();
+                    }
                     // Read to the end in any case: a process must not wait for room in its pipe.
                     let _ = lines.send(line);
                 }
             });
         }
-        Ok((Subject { child, api: None }, heard))
+        Ok((Subject { child, said, api: None }, heard))
+    }
+
+    /// Fails when it has ended.
+    pub fn lives(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("it ended with {status}; the last that it said:\n{}", self.said()),
+        }
+    }
+
+    fn said(&self) -> String {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Waits for a line that says what is waited for.
+    fn hear<T>(&self, lines: &Receiver<String>, found: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
+        let since = Instant::now();
+        loop {
+            let Ok(line) = lines.recv_timeout(START_WITHIN.saturating_sub(since.elapsed())) else {
+                bail!("it was not ready within {START_WITHIN:?}; the last that it said:\n{}", self.said());
+            };
+            if let Some(found) = found(&line) {
+                return Ok(found);
+            }
+        }
     }
 
     /// CPU time so far.
@@ -122,9 +159,7 @@ impl Subject {
         let since = Instant::now();
         while since.elapsed() < STOP_WITHIN {
             if let Some(status) = self.child.try_wait()? {
-                if !status.success() {
-                    bail!("it ended with {status}");
-                }
+                ensure!(status.success(), "it ended with {status}; the last that it said:\n{}", self.said());
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -145,23 +180,4 @@ fn tied(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program);
     command
-}
-
-/// Waits for a line that says what is waited for.
-fn wait_for<T>(lines: &Receiver<String>, found: impl Fn(&str) -> Option<T>) -> anyhow::Result<T> {
-    let since = Instant::now();
-    let mut last = VecDeque::new();
-    loop {
-        let Ok(line) = lines.recv_timeout(START_WITHIN.saturating_sub(since.elapsed())) else {
-            let last: Vec<String> = last.into();
-            bail!("a process was not ready within {START_WITHIN:?}; the last that it said:\n{}", last.join("\n"));
-        };
-        if let Some(found) = found(&line) {
-            return Ok(found);
-        }
-        last.push_back(line);
-        if last.len() > SHOWN {
-            last.pop_front();
-        }
-    }
 }
