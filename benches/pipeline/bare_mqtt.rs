@@ -119,6 +119,7 @@ async fn run(site: &Site) -> anyhow::Result<()> {
     tokio::select! {
         // At once: the producer's last reports would find nobody to acknowledge to.
         ended = serve => {
+            let ended: anyhow::Result<()> = ended;
             eprintln!("{ended:?}");
             std::process::exit(1)
         }
