@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -55,6 +56,9 @@ pub(crate) struct Reports {
     wants_room: AtomicBool,
     room: Notify,
     client: OnceLock<Weak<Client>>,
+    /// The thread that listens for reports, and whether it sleeps because nothing is under way.
+    listener: OnceLock<Thread>,
+    is_asleep: AtomicBool,
     marks: Option<String>,
     /// The mark that is being written, and the next partition to write it to. Its lock keeps marks in order.
     writing: Mutex<Option<(DueMark, i32)>>,
@@ -124,6 +128,8 @@ impl Reports {
             wants_room: AtomicBool::new(false),
             room: Notify::new(),
             client: OnceLock::new(),
+            listener: OnceLock::new(),
+            is_asleep: AtomicBool::new(false),
             marks: marks.map(|topic| topic.name.clone()),
             writing: Mutex::new(None),
         }
@@ -156,6 +162,29 @@ impl Reports {
         self.wants_room.store(true, Ordering::Release);
         // The timeout makes up for a report that came between the refusal and this wait.
         let _ = tokio::time::timeout(LOOK_AGAIN, self.room.notified()).await;
+    }
+
+    /// Something was sent: whoever listens for reports must not sleep.
+    pub(super) fn expect(&self) {
+        if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
+            self.listener.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+
+    /// For the thread that listens for reports: sleeps until something is sent, at most `limit`, unless something is
+    /// under way; whether it slept.
+    pub(super) fn sleep_unless(&self, is_under_way: impl Fn() -> bool, limit: Duration) -> bool {
+        if is_under_way() {
+            return false;
+        }
+        self.listener.get_or_init(thread::current);
+        self.is_asleep.store(true, Ordering::SeqCst);
+        // Looked at again behind the flag: what is sent from now on wakes this thread.
+        if !is_under_way() {
+            thread::park_timeout(limit);
+        }
+        self.is_asleep.store(false, Ordering::SeqCst);
+        true
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -219,7 +248,10 @@ impl Reports {
                     .headers(HeaderWriter::default().identity(mark.id, time, &Kind::Mark));
                 let sent = client.send(record).map_err(|(error, _)| send_error(&error));
                 match sent {
-                    Ok(()) => *next += 1,
+                    Ok(()) => {
+                        self.expect();
+                        *next += 1;
+                    }
                     Err(SendError::Full) => {
                         *delivered = value.delivered;
                         return;

@@ -28,7 +28,7 @@ use super::deployment::{Deployment, Member};
 use super::directory::Directory;
 use super::mailbox::{Capacity, MailboxSender, mailbox};
 use super::outlet::{ShardSwitch, Target, Wires};
-use super::placement::Placement;
+use super::placement::{Home, Placement};
 use super::processor_cell::ProcessorCell;
 use super::shard::{Group, GroupStage, TimeMode};
 use super::shards::Shards;
@@ -243,27 +243,29 @@ impl Wiring {
         mut self,
         state: watch::Sender<TopologyState>,
     ) -> (Vec<Member>, tokio::task::JoinHandle<Result<(), DeployError>>) {
-        let mut cells: Vec<(Box<dyn Cell>, StageStatus)> = Vec::new();
-        cells.push(self.dead_letters());
+        let mut cells: Vec<(Box<dyn Cell>, StageStatus, Option<Home>)> = Vec::new();
+        let (dead_letters, status) = self.dead_letters();
+        cells.push((dead_letters, status, None));
         for index in (0..self.plan.stages.len()).rev() {
-            for companion in (0..self.plan.stages[index].description.companions.len()).rev() {
-                cells.push(self.companion(index, companion));
-            }
+            let home = self.home(index);
+            let companions = self.plan.stages[index].description.companions.len();
+            let mut made: Vec<_> = (0..companions).rev().map(|companion| self.companion(index, companion)).collect();
             match self.plan.stages[index].role() {
-                Role::Sink => cells.push(self.sink(index)),
-                Role::Processor => cells.push(self.processor(index)),
+                Role::Sink => made.push(self.sink(index)),
+                Role::Processor => made.push(self.processor(index)),
                 Role::Keyed => {
                     let (common, _) = self.common(index);
                     common.status.set(StageState::Running);
                 }
-                Role::Source => cells.push(self.source(index)),
+                Role::Source => made.push(self.source(index)),
             }
+            cells.extend(made.into_iter().map(|(cell, status)| (cell, status, home)));
         }
         let members = std::mem::take(&mut self.members);
         let Wiring { supervisor, state: mut watched, .. } = self;
         let starting = actix::spawn(async move {
-            for (cell, status) in cells {
-                let start = StartChild { cell, on_failure: OnFailure::Restart, ended: None };
+            for (cell, status, home) in cells {
+                let start = StartChild { cell, on_failure: OnFailure::Restart, home, ended: None };
                 if supervisor.send(start).await.is_err() {
                     return Err(DeployError::Stopped);
                 }
@@ -291,6 +293,12 @@ impl Wiring {
             }
         });
         (members, starting)
+    }
+
+    /// The home of a stage: the first source that it is, or hangs on.
+    fn home(&self, index: usize) -> Option<Home> {
+        let mut sources = (0..self.plan.stages.len()).filter(|stage| self.plan.stages[*stage].role() == Role::Source);
+        sources.position(|source| source == index || self.reachable(source).contains(&index)).map(Home)
     }
 
     /// What a stage has whatever it is, entered into the list of members.

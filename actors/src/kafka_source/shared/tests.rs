@@ -53,7 +53,7 @@ fn begun(shared: &Shared, start: i64, count: i64) -> Generation {
     let generation = shared.take_asked().pop().unwrap().partitions[0].1;
     assert!(matches!(shared.next(1), Some(Ok(SourceEvent::Assigned { .. }))));
     shared.plan(0, Plan { generation, lanes: vec![(start, start)] });
-    shared.put(0, generation, (start..start + count).map(item).collect());
+    shared.put(vec![(0, generation, (start..start + count).map(item).collect())]);
     generation
 }
 
@@ -83,7 +83,7 @@ fn a_batch_given_back_has_the_partition_assigned_anew_once() {
     assert!(matches!(shared.next(9), Some(Ok(SourceEvent::Assigned { .. }))));
     assert!(shared.next(9).is_none(), "what was read before is gone");
 
-    shared.put(0, generation, vec![item(8)]);
+    shared.put(vec![(0, generation, vec![item(8)])]);
     shared.plan(0, Plan { generation, lanes: vec![(9, 9)] });
     assert!(shared.next(9).is_none() && shared.plans().is_empty(), "what comes late from before counts no more");
     shared.plan(0, Plan { generation: asked[0].partitions[0].1, lanes: vec![(6, 6)] });
