@@ -22,6 +22,9 @@ use crate::load::{now, options};
 use crate::site::Site;
 use crate::subject::READY;
 
+/// Acknowledgements that wait to be sent: a broker that goes on with a session may send more than its window.
+const MAX_WAITING: usize = 1 << 20;
+
 #[derive(Serialize)]
 struct Message<'a> {
     device_id: &'a str,
@@ -83,7 +86,7 @@ async fn run(site: &Site) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut options = options(site.mqtt(), site.name())?;
     options.set_manual_acks(true);
-    let (client, mut events) = AsyncClient::new(options, 4096);
+    let (client, mut events) = AsyncClient::new(options, MAX_WAITING);
     let producer: ThreadedProducer<Acks> = site
         .kafka_client()
         .set("enable.idempotence", "true")
