@@ -40,6 +40,12 @@ const BURST: usize = 64;
 const NAP: Duration = Duration::from_millis(20);
 /// How long it waits for the rest, when it was woken by the first that came.
 const GATHER: Duration = Duration::from_millis(1);
+
+/// Lets an answer of the broker come in whole.
+#[expect(clippy::disallowed_methods, reason = "this thread is the source's own; no actor waits for it")]
+fn gather() {
+    thread::sleep(GATHER);
+}
 const TELL_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Connects the client. It fetches nothing before [`run`] is told what.
@@ -133,7 +139,7 @@ impl Fetching<'_> {
             thread::park_timeout(NAP);
             if now.elapsed() < NAP {
                 // The first message of an answer woke it. One look at the whole answer costs less than one at each part.
-                thread::sleep(GATHER);
+                gather();
             }
         }
         Ok(())

@@ -67,8 +67,11 @@ impl<T, E: From<DiskError>> Future for Answer<T, E> {
     }
 }
 
+/// Directories by path: the handle, and the writer's thread, which closes the directory.
+type Disks = HashMap<PathBuf, (Weak<Disk>, JoinHandle<()>)>;
+
 /// The directories that this process has open, or is about to close.
-static DISKS: Mutex<Option<HashMap<PathBuf, (Weak<Disk>, JoinHandle<()>)>>> = Mutex::new(None);
+static DISKS: Mutex<Option<Disks>> = Mutex::new(None);
 
 impl Disk {
     /// Opens a directory, made where it is missing; the same handle for all who ask while it is open.
