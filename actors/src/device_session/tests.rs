@@ -175,7 +175,7 @@ fn events_of_one_change_have_one_id_and_of_two_changes_two() {
 
 #[test]
 fn only_what_a_device_sends_makes_it_online() {
-    let check = |kind: Kind, online: bool, counted: (u64, u64)| {
+    let check = |kind: Kind, online: bool, counted: (u64, u32)| {
         let mut rig = Rig::new();
         let out = rig.heard(kind.clone(), "{}");
         assert!(out.is_forwarded(), "{kind}");
