@@ -22,13 +22,23 @@ const TURNS: usize = 64;
 /// Rounds of each side.
 const ROUNDS: usize = 15;
 
-/// What the engine spends on records between two checkpoints; the interval is by the wall, which also runs while
-/// batches are being made and while the other side is measured.
+/// How long the engine works between two checkpoints. Its clock stands still while batches are being made and while the
+/// other side is measured, and goes on by the CPU time that it has used: so the share of the checkpoints is what it is on
+/// a machine of its own, and the same on a busy one.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs `body` on a system of its own.
 pub fn on_a_system<T>(body: impl AsyncFnOnce() -> T) -> T {
     actix::System::new().block_on(async { body().await })
+}
+
+/// Runs `body` on a system whose time only goes on when it is told to, or when nothing else can.
+fn in_working_time<T>(body: impl AsyncFnOnce() -> T) -> T {
+    let runtime = || {
+        let built = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        built.expect("a runtime without I/O needs nothing from the system")
+    };
+    actix::System::with_tokio_rt(runtime).block_on(async { body().await })
 }
 
 /// Measures all sizes and puts them into the table.
@@ -68,7 +78,7 @@ impl Costs {
 }
 
 fn compare(devices: usize) -> Costs {
-    on_a_system(async || {
+    in_working_time(async || {
         let store = MemoryStore::keeping();
         let mut rig = Rig::start(&store, CHECKPOINT_EVERY).await;
         let mut plain = PlainLoop::new();
@@ -82,10 +92,7 @@ fn compare(devices: usize) -> Costs {
         for round in 0..=ROUNDS {
             let (mut us, mut them) = (Duration::ZERO, Duration::ZERO);
             for turn in 0..TURNS {
-                let batches = turn_of(&mut ours, turn);
-                let started = CpuTime::now();
-                rig.pass(batches).await;
-                us += started.elapsed();
+                us += work(&mut rig, turn_of(&mut ours, turn)).await;
             }
             for _ in 0..TURNS {
                 let batches = theirs.batches(TURN);
@@ -125,16 +132,24 @@ fn compare(devices: usize) -> Costs {
 
 /// The engine alone, for a profiler.
 pub fn run(devices: usize) {
-    on_a_system(async || {
+    in_working_time(async || {
         let mut rig = Rig::start(&MemoryStore::keeping(), CHECKPOINT_EVERY).await;
         let mut fleet = Fleet::new(devices);
         rig.pass(fleet.roll_call()).await;
         for turn in 0..TURNS * ROUNDS {
-            let batches = turn_of(&mut fleet, turn);
-            rig.pass(batches).await;
+            work(&mut rig, turn_of(&mut fleet, turn)).await;
         }
         rig.stop().await;
     });
+}
+
+/// The engine deals with the batches of a turn; the CPU time that it took.
+async fn work(rig: &mut Rig, batches: Vec<Vec<Record>>) -> Duration {
+    let started = CpuTime::now();
+    rig.pass(batches).await;
+    let took = started.elapsed();
+    tokio::time::advance(took).await;
+    took
 }
 
 /// The batches of a turn; each round begins with a mark.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::cpu::CpuTime;
 use crate::fleet::Fleet;
 use crate::per_record::on_a_system;
 use crate::rig::Rig;
@@ -32,12 +33,12 @@ pub fn measure(summary: &mut Summary) {
     }
 }
 
-/// From the start of the topology until its shard takes records.
-fn ready_after(store: &MemoryStore) -> Duration {
+/// From the start of the topology until its shard takes records: time, and CPU time.
+fn ready_after(store: &MemoryStore) -> (Duration, Duration) {
     on_a_system(async || {
-        let started = Instant::now();
+        let (started, used) = (Instant::now(), CpuTime::now());
         let rig = Rig::start(store, Duration::from_secs(1)).await;
-        let took = started.elapsed();
+        let took = (started.elapsed(), used.elapsed());
         rig.stop().await;
         took
     })

@@ -212,3 +212,18 @@ mod tests {
         assert!(savepoint.is_empty());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_written_as_a_number_and_none_as_0() {
+        for (at, written) in [(None, 0u64), (Some(LogTime(0)), 1), (Some(LogTime(41)), 42)] {
+            let bytes = postcard::to_stdvec(&Moment::from(at)).unwrap();
+            assert_eq!(bytes, postcard::to_stdvec(&written).unwrap());
+            let read: Moment = postcard::from_bytes(&bytes).unwrap();
+            assert_eq!(Option::<LogTime>::from(read), at);
+        }
+    }
+}

@@ -127,7 +127,7 @@ impl ShardCell {
         for (record, slot) in records.into_iter().zip(slots) {
             // The slot may have been given to another device of the batch meanwhile.
             let slot = slot.filter(|_| self.sessions.table.removals() == removals);
-            self.record(record, slot)?;
+            self.record(&mut Some(record), slot)?;
         }
         self.tally();
         self.flush().await;
@@ -137,7 +137,9 @@ impl ShardCell {
         Ok(())
     }
 
-    fn record(&mut self, record: Record, slot: Option<u32>) -> Result<(), ExitReason> {
+    /// Takes the record out of its place where nobody needs it afterwards: it is large, and moved as rarely as can be.
+    fn record(&mut self, place: &mut Option<Record>, slot: Option<u32>) -> Result<(), ExitReason> {
+        let Some(record) = place.as_ref() else { return Ok(()) };
         if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
             return Ok(());
@@ -163,7 +165,7 @@ impl ShardCell {
             Some(slot) => slot,
             None => self.open_session(&record.device, at)?,
         };
-        self.sessions.record(slot, record, at);
+        self.sessions.record(slot, place, at);
         Ok(())
     }
 

@@ -133,14 +133,15 @@ impl Sessions {
 
     /// A record of a device whose session is in `slot`.
     #[inline]
-    pub(super) fn record(&mut self, slot: u32, record: Record, at: At) {
+    pub(super) fn record(&mut self, slot: u32, place: &mut Option<Record>, at: At) {
         let Some(entry) = self.table.get_mut(slot) else { return };
         entry.last_seen = at.log;
         let Some(last) = self.entry.len().checked_sub(1) else { return };
         for index in 0..last {
-            self.step_or_park(self.entry[index], slot, Given::Lent(&record), at, false);
+            let Some(record) = place.as_ref() else { return };
+            self.step_or_park(self.entry[index], slot, Given::Lent(record), at, false);
         }
-        self.step_or_park(self.entry[last], slot, Given::Own(&mut Some(record)), at, false);
+        self.step_or_park(self.entry[last], slot, Given::Own(place), at, false);
     }
 
     /// One step, unless the session is backing off: then it waits its turn.
