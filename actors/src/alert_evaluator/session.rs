@@ -211,11 +211,6 @@ mod tests {
         savepoint.retain(|_| false);
         assert!(savepoint.is_empty());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn an_instant_is_written_as_a_number_and_none_as_0() {
