@@ -1,6 +1,7 @@
 //! The process under test.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -27,14 +28,18 @@ pub struct Telemill {
 impl Telemill {
     /// Starts it and waits until its API listens.
     pub fn start(site: &Site) -> Telemill {
+        let services = [("MQTT_URL", &*site.mqtt), ("KAFKA_BROKERS", &*site.kafka), ("REDIS_URL", &*site.redis)];
+        Telemill::start_file(&site.file(), &site.name, &services)
+    }
+
+    /// Starts it on a topology file, with these variables set, and waits until its API listens.
+    pub fn start_file(file: &Path, topology: &str, variables: &[(&str, &str)]) -> Telemill {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
-            .arg(site.file())
+            .arg(file)
             .args(["--listen", "127.0.0.1:0"])
-            .env("MQTT_URL", &site.mqtt)
-            .env("KAFKA_BROKERS", &site.kafka)
-            .env("REDIS_URL", &site.redis)
+            .envs(variables.iter().copied())
             .env_remove("TELEMILL_LISTEN")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -50,7 +55,7 @@ impl Telemill {
                 copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        let topology = site.name.clone();
+        let topology = topology.to_owned();
         let mut telemill = Telemill { child, log, reader: Some(reader), http: Http::new("http://unknown"), topology };
         let address = wait_until(DEADLINE, "the address of the API in the log", || {
             assert!(telemill.status().is_none(), "telemill ended before it listened");
