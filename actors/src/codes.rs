@@ -3,11 +3,12 @@
 
 use telemill_engine::codes::Explanation;
 
-use crate::alert_evaluator;
+use crate::{alert_evaluator, embedded};
 
-/// All of them. Those of the rules stand with the rules.
+/// All of them. Those of the rules, and of the embedded default, stand with them.
 pub fn explanations() -> impl Iterator<Item = Explanation> {
-    alert_evaluator::EXPLANATIONS.iter().chain(PROBLEMS).chain(LOG).copied()
+    let embedded = embedded::codes::EXPLANATIONS;
+    alert_evaluator::EXPLANATIONS.iter().chain(embedded).chain(PROBLEMS).chain(LOG).copied()
 }
 
 /// The codes of problems of a topology file.

@@ -14,6 +14,7 @@ use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use telemill_engine::context::{CheckContext, FieldProblem};
 use telemill_engine::record::Record;
+use telemill_engine::topology::document::codes::INVALID_VALUE;
 use telemill_engine::topology::expr::{FieldPlan, Fields, Path, Slots, Value};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -86,16 +87,11 @@ impl IdentitySpec {
         if !fits {
             let message = format!("a window of {window} ids is not from 1 to {LARGEST_WINDOW}");
             let hint = "as many as the device may have sent without an answer; 64 when absent";
-            cx.problem("identity.window", "topology::invalid_value", message, hint);
+            cx.problem("identity.window", INVALID_VALUE, message, hint);
         }
         let path = match Path::parse(&from) {
             Ok(path) if path.segments().is_empty() => {
-                cx.problem(
-                    at,
-                    "topology::invalid_value",
-                    "the whole payload is no id",
-                    "name a field: `payload.msg_id`",
-                );
+                cx.problem(at, INVALID_VALUE, "the whole payload is no id", "name a field: `payload.msg_id`");
                 return None;
             }
             Ok(path) => path,

@@ -1,5 +1,6 @@
 //! The embedded default: what Kafka, Redis and an MQTT broker do for a site, in this process and one data directory.
 
+pub(crate) mod codes;
 pub mod connection;
 pub mod dead_letters;
 pub mod disk;
