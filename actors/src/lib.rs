@@ -1,6 +1,7 @@
 //! Telemill's components: one folder each, all registered in one list.
 
 pub mod alert_evaluator;
+pub mod codes;
 pub mod device_session;
 pub mod kafka;
 pub mod kafka_dead_letters;
@@ -27,5 +28,6 @@ pub fn register_all(registry: &mut Registry) {
     registry.keyed::<alert_evaluator::AlertEvaluator>();
     registry.sink::<redis_writer::RedisWriter>();
     registry.sink::<kafka_router::KafkaRouter>();
+    registry.command_sink::<mqtt_commands::MqttCommands>();
     registry.dead_letters::<kafka_dead_letters::KafkaDeadLetters>();
 }

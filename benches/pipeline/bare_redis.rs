@@ -1,9 +1,9 @@
 //! The bare loop from Kafka to Redis: rdkafka → redis, with the commands of the leg and nothing else.
 //!
-//! A member of a consumer group takes what is there and what follows within a millisecond, up to 500 records; each batch is one pipeline on one connection,
-//! with one HSET, ZADD, trim and EXPIRE a device and one PUBLISH a record; several are in flight, and an offset is
-//! committed when its batch was answered. No guard (a batch that is repeated has its effect again), no order over a
-//! failed batch, no metrics or supervision. What fails ends the process.
+//! A member of a consumer group takes what is there and what follows within a millisecond, up to 500 records; each batch
+//! is one pipeline on one connection, with one HSET, ZADD, trim and EXPIRE a device and one PUBLISH a record; several are
+//! in flight, and an offset is committed when its batch was answered. No guard (a batch that is repeated has its effect
+//! again), no order over a failed batch, no metrics or supervision. What fails ends the process.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

@@ -108,7 +108,7 @@ struct Offered {
     recalls: BTreeMap<Arc<str>, Arc<dyn Recall>>,
     journals: BTreeMap<Arc<str>, Arc<dyn Journal>>,
     device_store: Option<Arc<dyn DeviceStore>>,
-    alert_log: Option<Arc<dyn AlertLog>>,
+    alert_logs: BTreeMap<Arc<str>, Arc<dyn AlertLog>>,
     command_log: Option<Arc<dyn CommandLog>>,
 }
 
@@ -157,14 +157,15 @@ impl Ports {
         self.with(|o| o.device_store.clone())
     }
 
-    /// Offers the log of alert transitions.
-    pub fn offer_alert_log(&self, log: Arc<dyn AlertLog>) {
-        self.with(|o| o.alert_log = Some(log));
+    /// Offers to read what a sink stage writes as a log of alert transitions. Whether it is one depends on what feeds
+    /// the stage, which the engine knows.
+    pub fn offer_alert_log(&self, stage: &Arc<str>, log: Arc<dyn AlertLog>) {
+        self.with(|o| o.alert_logs.insert(stage.clone(), log));
     }
 
-    /// The log of alert transitions.
-    pub fn alert_log(&self) -> Option<Arc<dyn AlertLog>> {
-        self.with(|o| o.alert_log.clone())
+    /// What the named sink stage writes, read as a log of alert transitions.
+    pub fn alert_log(&self, stage: &str) -> Option<Arc<dyn AlertLog>> {
+        self.with(|o| o.alert_logs.get(stage).cloned())
     }
 
     /// Offers the log of commands.

@@ -145,6 +145,8 @@ impl Reason {
     pub const BAD_DEVICE_ID: Reason = Reason("bad_device_id");
     /// The record in the log does not have the form that `docs/formats.md` gives.
     pub const BAD_ENVELOPE: Reason = Reason("bad_envelope");
+    /// The record stands in another partition of the log than its device belongs to.
+    pub const WRONG_PARTITION: Reason = Reason("wrong_partition");
     /// The store holds something else under the record's key.
     pub const WRONG_TYPE: Reason = Reason("wrong_type");
     /// The stage stopped before it was done.

@@ -8,6 +8,7 @@ mod crash;
 mod mistakes;
 mod pipeline;
 mod presence;
+mod readiness;
 mod shutdown;
 mod supervision;
 mod support;

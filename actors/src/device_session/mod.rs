@@ -28,11 +28,10 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{BuildContext, CheckContext};
-use telemill_engine::registry::{Companion, Description, SessionLimits};
+use telemill_engine::registry::{CommandSink, CommandsSpec, Companion, Description, SessionLimits};
 use telemill_engine::stage::{BuildError, Component, Outlet};
+use telemill_engine::topology::document::codes;
 use telemill_engine::topology::{ByteSize, HumanDuration};
-
-use crate::mqtt_commands::{MqttCommands, MqttCommandsChecked, MqttCommandsSpec};
 
 pub use session::Session;
 
@@ -68,7 +67,7 @@ pub struct DeviceSessionSpec {
     pub last_payload: ByteSize,
     /// Where commands are published. Not given: they come out of the outlet `commands` alone.
     #[serde(default)]
-    pub commands: Option<MqttCommandsSpec>,
+    pub commands: Option<CommandsSpec>,
 }
 
 mod defaults {
@@ -96,7 +95,7 @@ pub struct CheckedDeviceSession {
     offline_after: Duration,
     last_payload: usize,
     limits: SessionLimits,
-    commands: Option<MqttCommandsChecked>,
+    commands: Option<CommandSink>,
 }
 
 impl Component for DeviceSession {
@@ -106,7 +105,7 @@ impl Component for DeviceSession {
     type Checked = CheckedDeviceSession;
 
     fn check(spec: DeviceSessionSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeviceSession> {
-        const CODE: &str = "topology::invalid_value";
+        const CODE: &str = codes::INVALID_VALUE;
         let before = cx.problems.len();
         let offline_after = Duration::from(spec.offline_after);
         let passivate_after = Duration::from(spec.passivate_after);
@@ -119,7 +118,7 @@ impl Component for DeviceSession {
         if spec.max_sessions == 0 {
             cx.problem("max_sessions", CODE, "there would be room for no device", "such as `1000000`");
         }
-        let commands = spec.commands.and_then(|commands| commands.check_at("commands", cx));
+        let commands = spec.commands.and_then(|commands| cx.command_sink("commands", commands));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
@@ -130,7 +129,7 @@ impl Component for DeviceSession {
 
     fn describe(checked: &CheckedDeviceSession) -> Description {
         let commands = checked.commands.clone();
-        let companions = commands.map(|commands| Companion::new::<MqttCommands>("commands", COMMANDS, commands));
+        let companions = commands.map(|sink| Companion::commands("commands", COMMANDS, sink));
         Description {
             companions: companions.into_iter().collect(),
             sessions: Some(checked.limits),

@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use telemill_engine::device_id::DeviceId;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, Presence};
 use telemill_engine::position::{Cursor, Position, TopicId};
 use telemill_engine::record::{EventId, Kind, Record};
+use telemill_engine::registry::{CommandSinks, CommandsSpec};
 use telemill_engine::stage::{Component, Outlet, StageError};
 use ulid::Ulid;
 
@@ -17,7 +17,7 @@ use super::queue::{MAX_BYTES, MAX_COMMANDS};
 use super::session::{Connected, Session};
 use super::{CheckedDeviceSession, DeviceSession, DeviceSessionSpec, defaults};
 use crate::mqtt::{MqttConnection, MqttConnectionSpec, PacketIds};
-use crate::mqtt_commands::MqttCommandsSpec;
+use crate::mqtt_commands::MqttCommands;
 
 /// Wall time runs this far ahead of log time.
 const WALL: u64 = 1_700_000_000_000;
@@ -395,9 +395,9 @@ fn spec() -> DeviceSessionSpec {
     }
 }
 
-fn commands(connection: &str) -> Option<MqttCommandsSpec> {
+fn commands(connection: &str) -> Option<CommandsSpec> {
     let topic = "devices/{device_id}/commands".to_owned();
-    Some(MqttCommandsSpec { connection: connection.to_owned(), topic })
+    Some(CommandsSpec { connection: connection.to_owned(), topic })
 }
 
 /// Runs a check in a topology with these connections.
@@ -418,8 +418,10 @@ fn checked(spec: DeviceSessionSpec) -> (Option<CheckedDeviceSession>, Vec<FieldP
         keep_alive: Duration::from_secs(10).into(),
     };
     let (broker, _) = checking(&Connections::new(), |cx| MqttConnection::check(broker, cx));
-    let broker: Arc<dyn Any + Send + Sync> = Arc::new(broker.expect("a good connection"));
-    let connections = Connections::from([("broker".to_owned(), (MqttConnection::KIND, broker))]);
+    let mut sinks = CommandSinks::default();
+    sinks.add::<MqttCommands>();
+    let broker = Arc::new(broker.expect("a good connection"));
+    let connections = Connections::with_command_sinks(sinks).with("broker", broker);
     checking(&connections, |cx| DeviceSession::check(spec, cx))
 }
 

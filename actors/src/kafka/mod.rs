@@ -11,6 +11,7 @@ pub mod writer;
 
 pub(crate) mod handover;
 pub(crate) mod ledger;
+pub(crate) mod partitioner;
 pub(crate) mod producer;
 mod raw_headers;
 pub(crate) mod reader;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
+use telemill_engine::peers::Peers;
 use telemill_engine::stage::BuildError;
 use tokio::sync::watch;
 
@@ -69,6 +70,7 @@ impl Producer {
     pub(crate) fn connect(
         connection: &KafkaConnection,
         stage: &str,
+        peers: &Peers,
         settings: &Settings,
         topics: &[EnsuredTopic],
         marks: Option<&EnsuredTopic>,
@@ -92,7 +94,8 @@ impl Producer {
         let targets = topics.iter().map(target).collect();
         let mark_partitions = marks.map_or(0, |topic| topic.partitions);
         let ledger = Ledger::new(targets, mark_partitions, before);
-        let reports = Reports::new(stage, topics, marks, ledger);
+        let brokers = peers.peer(connection.peer());
+        let reports = Reports::new(stage, brokers, topics, marks, ledger);
         let failed = |why: String| BuildError::Impossible(format!("cannot make a kafka producer: {why}"));
         let client: Client = config.create_with_context(reports).map_err(|error| failed(error.to_string()))?;
         let client = Arc::new(client);
@@ -237,10 +240,10 @@ impl Poller {
         let thread = std::thread::Builder::new().name("kafka reports".to_owned()).spawn(move || {
             let reports = client.context();
             while !stopped.load(Ordering::Relaxed) {
-                if !reports.sleep_unless(|| client.in_flight_count() > 0, SLEEP) {
-                    client.poll(LISTEN);
-                }
+                let slept = reports.sleep_unless(|| client.in_flight_count() > 0, SLEEP);
+                client.poll(if slept { Duration::ZERO } else { LISTEN });
                 reports.write_marks(&client);
+                reports.look_for_brokers(&client);
             }
         })?;
         Ok(Poller { stop, thread })

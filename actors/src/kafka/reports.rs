@@ -13,6 +13,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use telemill_engine::clock::Timestamp;
+use telemill_engine::peers::Peer;
 use telemill_engine::record::{Kind, Reason};
 use tokio::sync::Notify;
 
@@ -24,6 +25,8 @@ use super::topics::EnsuredTopic;
 
 /// How long a sender waits for room before it looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long the brokers may take to say that they are there.
+const BROKERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The client under a producer.
 pub(crate) type Client = BaseProducer<Reports>;
@@ -42,6 +45,10 @@ pub(crate) enum SendError {
 /// See the module.
 pub(crate) struct Reports {
     stage: String,
+    /// The brokers, for those who look at the stage.
+    brokers: Peer,
+    /// A connection failed: whether the brokers are there is to be found out.
+    brokers_in_doubt: AtomicBool,
     topics: Vec<String>,
     ledger: Mutex<Ledger>,
     /// The ledger is frozen; read for every record, so not behind its lock.
@@ -66,6 +73,7 @@ impl ClientContext for Reports {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.freeze(&self.fatal_error().unwrap_or_else(|| reason.to_owned()));
         }
+        self.brokers_in_doubt.store(true, Ordering::Relaxed);
         tracing::warn!(code = "kafka_client", stage = self.stage, %error, "{reason}");
     }
 
@@ -103,9 +111,17 @@ impl ProducerContext for Reports {
 }
 
 impl Reports {
-    pub(super) fn new(stage: &str, topics: &[EnsuredTopic], marks: Option<&EnsuredTopic>, ledger: Ledger) -> Self {
+    pub(super) fn new(
+        stage: &str,
+        brokers: Peer,
+        topics: &[EnsuredTopic],
+        marks: Option<&EnsuredTopic>,
+        ledger: Ledger,
+    ) -> Self {
         Reports {
             stage: stage.to_owned(),
+            brokers,
+            brokers_in_doubt: AtomicBool::new(false),
             topics: topics.iter().map(|topic| topic.name.clone()).collect(),
             ledger: Mutex::new(ledger),
             broken: AtomicBool::new(false),
@@ -189,6 +205,24 @@ impl Reports {
     fn fatal_error(&self) -> Option<String> {
         let (code, why) = self.client()?.client().fatal_error()?;
         Some(format!("the idempotent producer failed: {code}: {why}"))
+    }
+
+    /// Finds out whether the brokers are there, once that is in doubt. Blocks for [`BROKERS_WITHIN`] at most, and only
+    /// while there is nothing to be heard from them.
+    ///
+    /// The client says when a connection fails, which may have been one of several; it does not say when all is well
+    /// again, and while there is nothing to write it may not find out.
+    pub(super) fn look_for_brokers(&self, client: &Client) {
+        if self.is_broken() || !self.brokers_in_doubt.load(Ordering::Relaxed) {
+            return;
+        }
+        match client.client().fetch_metadata(self.topics.first().map(String::as_str), BROKERS_WITHIN) {
+            Ok(_) => {
+                self.brokers_in_doubt.store(false, Ordering::Relaxed);
+                self.brokers.back();
+            }
+            Err(error) => self.brokers.lost(error),
+        }
     }
 
     pub(super) fn why_broken(&self) -> String {

@@ -10,6 +10,7 @@ use telemill_engine::source::RejectedRecord;
 use super::merge::{Gate, In};
 use super::setup::Setup;
 use crate::kafka::mark::{MARK_VERSION, Mark};
+use crate::kafka::partitioner::partition_of;
 use crate::kafka::wire::record_from_message;
 
 /// A record, or what is known of a message that is none.
@@ -19,6 +20,9 @@ pub(super) type Body = Result<Record, Box<RejectedRecord>>;
 pub(super) fn message(message: &BorrowedMessage<'_>, topic: usize, setup: &Setup) -> In<Body> {
     let taken = record_from_message(message, setup.topics[topic].id, &setup.stage);
     let (body, gates) = match taken.record {
+        Ok(record) if record.kind != Kind::Mark && !is_at_home(&record, setup) => {
+            (elsewhere(record, topic, setup), Vec::new())
+        }
         Ok(record) => as_mark(record, topic, setup),
         unfit => (unfit, Vec::new()),
     };
@@ -27,6 +31,22 @@ pub(super) fn message(message: &BorrowedMessage<'_>, topic: usize, setup: &Setup
         Err(rejected) => rejected.record.weight(),
     };
     In { offset: message.offset(), time: taken.time.as_millis(), gates, weight, item: body }
+}
+
+/// Whether the record stands in the partition that its device belongs to. Else the device may have records in several:
+/// their order would not be known, and several shards would have a session of it.
+fn is_at_home(record: &Record, setup: &Setup) -> bool {
+    record.position.is_none_or(|position| position.partition == partition_of(&record.device, setup.partitions))
+}
+
+fn elsewhere(record: Record, topic: usize, setup: &Setup) -> Body {
+    let (device, count) = (record.device.clone(), setup.partitions);
+    let (home, here) = (partition_of(&device, count), record.position.map_or(-1, |position| position.partition));
+    let detail = format!(
+        "device `{device}` belongs to partition {home} of {count} (murmur2 of its id), and this record is in {here}: its \
+         producer has to write the device id as the key, with Kafka's default partitioner"
+    );
+    refused(record, topic, setup, Reason::WRONG_PARTITION, detail)
 }
 
 /// Marks are taken from their own topic only, and nothing else is.
@@ -51,18 +71,22 @@ fn gates(mark: &Mark, setup: &Setup) -> Vec<Gate> {
     mark.delivered.iter().filter_map(|(name, offset)| Some((lane(name)?, *offset))).collect()
 }
 
-fn unfit(mut record: Record, topic: usize, setup: &Setup, detail: String) -> (Body, Vec<Gate>) {
+fn unfit(record: Record, topic: usize, setup: &Setup, detail: String) -> (Body, Vec<Gate>) {
+    (refused(record, topic, setup, Reason::BAD_ENVELOPE, detail), Vec::new())
+}
+
+fn refused(mut record: Record, topic: usize, setup: &Setup, reason: Reason, detail: String) -> Body {
     // The whole message is what a dead letter holds.
     if let Some(message) = record.message.take() {
         record.payload = message;
     }
     let (partition, offset) = record.position.map_or((-1, -1), |position| (position.partition, position.offset));
     let why = DeadReason {
-        reason: Reason::BAD_ENVELOPE,
+        reason,
         detail: detail.into(),
         stage: Arc::clone(&setup.stage),
         attempts: 1,
         source: format!("{}/{partition}/{offset}", setup.topics[topic].name).into(),
     };
-    (Err(Box::new(RejectedRecord { record, why })), Vec::new())
+    Err(Box::new(RejectedRecord { record, why }))
 }

@@ -26,6 +26,7 @@ mod keeper;
 mod ledger;
 mod merge;
 mod outbox;
+mod presence;
 mod reader;
 mod resume;
 mod running;
@@ -36,7 +37,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use telemill_engine::context::{BuildContext, CheckContext, TopicDecl};
+use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::runtime::TimeMode;
 use telemill_engine::source::Source;
@@ -47,6 +48,7 @@ pub use check::{CheckedKafkaSource, KafkaSourceSpec, TimeBase};
 pub use reader::KafkaReader;
 pub use resume::Resume;
 
+use crate::kafka::connection::KafkaConnection;
 use crate::kafka::topics;
 use command_log::{KafkaCommandLog, topic_of_commands};
 use running::Running;
@@ -57,6 +59,7 @@ pub struct KafkaSource(Running);
 
 impl Component for KafkaSource {
     const KIND: &'static str = "kafka_source";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaSourceSpec;
     type Checked = CheckedKafkaSource;
 
@@ -99,6 +102,7 @@ impl Component for KafkaSource {
         let topics = ensured.into_iter().map(|topic| Topic { name: topic.name.into(), id: topic.id }).collect();
         let setup = Setup {
             connection: checked.connection.clone(),
+            brokers: cx.peers.peer(checked.connection.peer()),
             topology: cx.topology.clone(),
             stage: cx.stage.clone(),
             group: checked.group.clone(),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use telemill_engine::peers::Peer;
 use telemill_engine::position::TopicId;
 
 use super::resume::Resume;
@@ -25,6 +26,8 @@ pub(super) struct Topic {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) connection: Arc<KafkaConnection>,
+    /// The brokers, for those who look at the stage.
+    pub(super) brokers: Peer,
     pub(super) topology: Arc<str>,
     pub(super) stage: Arc<str>,
     pub(super) group: String,

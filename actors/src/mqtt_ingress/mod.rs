@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use telemill_engine::checkpoint::StoreError;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::Partition;
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent, SourceReader};
@@ -54,6 +54,7 @@ use self::redelivery::RedeliveryTable;
 use self::session::SlotSession;
 use self::slot::Slot;
 pub use self::spec::{MqttIngressChecked, MqttIngressSpec, Retained};
+use crate::mqtt::MqttConnection;
 
 /// The one slot of this version.
 const SLOT: u16 = 0;
@@ -91,6 +92,7 @@ impl Drop for Task {
 
 impl Component for MqttIngress {
     const KIND: &'static str = "mqtt_ingress";
+    const CONNECTION: &'static str = MqttConnection::KIND;
     type Spec = MqttIngressSpec;
     type Checked = MqttIngressChecked;
 
@@ -120,6 +122,7 @@ impl Component for MqttIngress {
 
         // Above the broker's window, so that a broker that keeps it is always read.
         let intake = Intake::new(2 * usize::from(connection.max_inflight) + 1024);
+        let broker = cx.peers.peer(connection.peer());
         let slot = Slot {
             topology: cx.topology.clone(),
             stage: cx.stage.clone(),
@@ -134,6 +137,7 @@ impl Component for MqttIngress {
             session,
             meters: Meters::new(cx, Self::KIND),
             clock: cx.clock.clone(),
+            broker,
             held: VecDeque::new(),
         };
         let task = Task(tokio::spawn(slot.run()));

@@ -127,6 +127,7 @@ impl<'s> Serving<'s> {
         self.slot.session.confirmed().await?;
         self.serves = true;
         self.slot.intake.serves();
+        self.slot.broker.back();
         self.pulse.serves(self.slot.clock.now());
         Ok(())
     }

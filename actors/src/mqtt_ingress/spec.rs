@@ -214,7 +214,7 @@ mod tests {
             problems: &mut problems,
         };
         let broker = MqttConnection::check(broker, &mut cx).unwrap();
-        connections.insert("broker".to_owned(), (MqttConnection::KIND, Arc::new(broker)));
+        connections.insert("broker", Arc::new(broker));
         let mut cx = CheckContext {
             name: "ingress",
             inputs: &[],

@@ -1,6 +1,7 @@
 //! Reads what the writer keeps: the last state and the history of a device.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -14,11 +15,11 @@ use crate::redis::Link;
 
 /// The store as the API reads it.
 pub(super) struct Devices {
-    link: Link,
+    link: Arc<Link>,
 }
 
 impl Devices {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Arc<Link>) -> Self {
         Devices { link }
     }
 

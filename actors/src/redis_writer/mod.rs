@@ -18,6 +18,7 @@ mod answer;
 mod arguments;
 mod devices;
 mod flight;
+mod presence;
 
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
@@ -29,7 +30,7 @@ use redis::Script;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
@@ -39,6 +40,7 @@ use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
 use arguments::Arguments;
 use devices::Devices;
 use flight::Flight;
+use presence::Presence;
 
 static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 static RESUME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("resume.lua")));
@@ -84,10 +86,13 @@ pub struct RedisWriter {
     window: usize,
     arguments: Arguments,
     flight: Flight,
+    /// Held for what it does.
+    _presence: Presence,
 }
 
 impl Component for RedisWriter {
     const KIND: &'static str = "redis_writer";
+    const CONNECTION: &'static str = RedisConnection::KIND;
     type Spec = RedisWriterSpec;
     type Checked = RedisWriterConfig;
 
@@ -112,8 +117,9 @@ impl Component for RedisWriter {
         let link = Arc::new(Link::new(checked.connection.clone(), &SCRIPTS));
         link.get().await?;
         // Reads have a connection of their own: one must not wait behind a batch.
-        let reads = Link::new(checked.connection.clone(), no_scripts());
-        cx.ports.offer_device_store(Arc::new(Devices::new(reads)));
+        let reads = Arc::new(Link::new(checked.connection.clone(), no_scripts()));
+        cx.ports.offer_device_store(Arc::new(Devices::new(reads.clone())));
+        let server = cx.peers.peer(format!("redis {}", reads.address()));
         Ok(RedisWriter {
             link,
             topology: cx.topology.clone(),
@@ -123,6 +129,7 @@ impl Component for RedisWriter {
             window: checked.window,
             arguments: Arguments::default(),
             flight: Flight::default(),
+            _presence: Presence::watch(reads, server),
         })
     }
 }

@@ -5,6 +5,7 @@
 
 mod alerts;
 mod board;
+mod choice;
 mod devices;
 mod health;
 mod metrics;

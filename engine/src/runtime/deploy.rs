@@ -15,6 +15,7 @@ use crate::checkpoint::{Claim, Owner, StateStore, StoreError};
 use crate::clock::Clock;
 use crate::context::BuildContext;
 use crate::metrics::StageMetrics;
+use crate::peers::{Peer, Peers};
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::{MarksRole, Role, StageFactory};
@@ -38,6 +39,9 @@ use super::supervisor::{OnFailure, Settled, StartChild, Supervisor, TopologyStat
 
 /// The name of the dead letters' stage.
 pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The name of the state store among a topology's other sides.
+const CHECKPOINTS: &str = "checkpoints";
 
 /// What a topology is deployed into.
 pub struct Environment {
@@ -97,7 +101,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
     let placement = Arc::new(placement);
     let base = BuildContext {
         topology: plan.name.clone(),
-        stage: "checkpoints".into(),
+        stage: CHECKPOINTS.into(),
         clock,
         epoch: Epoch(0),
         topics: plan.topics.clone(),
@@ -105,6 +109,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         store: Arc::new(crate::checkpoint::NoStore),
         ports: Ports::default(),
         downstream: Arc::new([]),
+        peers: Peers::default(),
     };
     let store = store(&plan, &base).await?;
     let claim = claim(&*store, &plan.name, &owner).await?;
@@ -113,7 +118,9 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
     let (stop, watch_stop) = watch::channel(false);
     let supervisor =
         Supervisor::new(plan.name.clone(), plan.restart, placement.clone(), state.clone(), stop.clone()).start();
-    let keeper = keep_claim(store, plan.name.clone(), owner, claim.clone(), state.clone(), stop.clone());
+    let peers = base.peers.clone();
+    let seen = peers.peer(CHECKPOINTS);
+    let keeper = keep_claim(store, plan.name.clone(), owner, claim.clone(), (state.clone(), stop.clone()), seen);
     let drain_deadline = plan.drain_deadline;
     let ports = base.ports.clone();
     let name = plan.name.clone();
@@ -130,12 +137,15 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         stop: watch_stop,
         state: watch_state.clone(),
     };
+    let alert_stages = wiring.alert_stages();
     let (members, starting) = wiring.start(state.clone());
     Ok(Deployment {
         name,
         epoch: claim.epoch,
         members,
         ports,
+        peers,
+        alert_stages,
         directory,
         say: state,
         state: watch_state,
@@ -176,14 +186,15 @@ async fn claim(store: &dyn StateStore, topology: &str, owner: &Owner) -> Result<
     }
 }
 
-/// Renews the claim three times a lease. Losing it fails the topology: somebody else owns its devices now.
+/// Renews the claim three times a lease. Losing it fails the topology: somebody else owns its devices now. A state store
+/// that does not answer is waited for, and the topology says so meanwhile.
 fn keep_claim(
     store: Arc<dyn StateStore>,
     topology: Arc<str>,
     owner: Owner,
     claim: Claim,
-    state: watch::Sender<TopologyState>,
-    stop: watch::Sender<bool>,
+    (state, stop): (watch::Sender<TopologyState>, watch::Sender<bool>),
+    seen: Peer,
 ) -> Keeper {
     let renewing = {
         let (store, topology, owner) = (store.clone(), topology.clone(), owner.clone());
@@ -191,7 +202,8 @@ fn keep_claim(
             loop {
                 tokio::time::sleep(claim.lease / 3).await;
                 match store.renew(&topology, &owner, claim.epoch).await {
-                    Ok(()) | Err(StoreError::Unavailable(_)) => {}
+                    Ok(()) => seen.back(),
+                    Err(StoreError::Unavailable(why)) => seen.lost(why),
                     Err(lost) => {
                         tracing::error!(code = "claim_lost", %topology, %lost, "stopping: the claim on the topology is lost");
                         state.send_replace(TopologyState::Failed(lost.to_string()));
@@ -305,14 +317,27 @@ impl Wiring {
             ..self.base.clone()
         };
         let (kind, role, limits) = (stage.kind, stage.role(), stage.limits);
-        (self.member(cx, kind, role, limits), index)
+        let is_ingress = stage.description.marks == MarksRole::Emits;
+        let common = self.member(cx, kind, role, limits);
+        if let Some(member) = self.members.last_mut() {
+            member.is_ingress = is_ingress;
+        }
+        (common, index)
     }
 
     fn member(&mut self, cx: BuildContext, kind: &'static str, role: Role, limits: StageLimits) -> StageCommon {
+        let cx = BuildContext { peers: Peers::default(), ..cx };
         let metrics = StageMetrics::new(&cx.topology, &cx.stage, kind);
-        let status = StageStatus::default();
+        let status = StageStatus::with(cx.peers.clone());
         let name = cx.stage.clone();
-        self.members.push(Member { name, kind, role, metrics: metrics.clone(), status: status.clone() });
+        self.members.push(Member {
+            name,
+            kind,
+            role,
+            is_ingress: false,
+            metrics: metrics.clone(),
+            status: status.clone(),
+        });
         StageCommon { cx, metrics, status, dead_letters: self.dead_letters.clone(), limits }
     }
 
@@ -444,6 +469,16 @@ impl Wiring {
         let is_sink = |to: &usize| self.plan.stages[*to].role() == Role::Sink;
         let (_, sink) = self.consumers(index).find(|(from, to)| *from == outlet && is_sink(to))?;
         Some(self.plan.stages[sink].name.clone())
+    }
+
+    /// The sinks that take the journals of keyed stages, each once.
+    fn alert_stages(&self) -> Arc<[Arc<str>]> {
+        let mut stages: Vec<Arc<str>> = Vec::new();
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            let sink = stage.description.journal.and_then(|outlet| self.journal_of(index, outlet));
+            stages.extend(sink.filter(|sink| !stages.contains(sink)));
+        }
+        stages.into()
     }
 
     /// What takes from a stage: outlet and index.

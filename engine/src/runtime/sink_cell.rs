@@ -373,7 +373,7 @@ impl SinkCell {
         let previous = flight.batch.previous.clone();
         flight.batch = Arc::new(Batch { partition: flight.batch.partition, records, previous, guards: Guards::none() });
         if let Some((reason, detail)) = retry {
-            self.common.wait(backoff, reason, &detail, None).await;
+            self.common.pause(backoff, reason, &detail, None).await;
         }
         self.flights[0].state = match nothing_left {
             true => FlightState::Answered(Submitted::Delivered),

@@ -167,7 +167,10 @@ impl Handler<Exited> for Supervisor {
         let common = cell.common().clone();
         let message = match &reason {
             ExitReason::Drained => {
-                common.status.set(StageState::Ended);
+                // A shard ends with its partition's assignment; the stages that it hosts go on in the others.
+                if matches!(entry.on_failure, OnFailure::Restart) {
+                    common.status.set(StageState::Ended);
+                }
                 drop(cell);
                 return self.end(child);
             }

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +17,8 @@ use super::{DEADLINE, Http, Site};
 pub struct Telemill {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log; ends with it.
+    reader: Option<JoinHandle<()>>,
     /// Its API.
     pub http: Http,
     topology: String,
@@ -41,14 +44,14 @@ impl Telemill {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).split(b'\n');
         let copy = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
         let topology = site.name.clone();
-        let mut telemill = Telemill { child, log, http: Http::new("http://unknown"), topology };
+        let mut telemill = Telemill { child, log, reader: Some(reader), http: Http::new("http://unknown"), topology };
         let address = wait_until(DEADLINE, "the address of the API in the log", || {
             assert!(telemill.status().is_none(), "telemill ended before it listened");
             telemill.logged("listening").first().map(|entry| entry["address"].as_str().unwrap_or_default().to_owned())
@@ -136,6 +139,8 @@ impl Telemill {
     /// Its exit code, which it must have by the deadline.
     pub fn exit_code(&mut self, deadline: Duration) -> i32 {
         let status = wait_until(deadline, "telemill to end", || self.status());
+        // What it said last is in the log before anybody looks.
+        let _ = self.reader.take().map(JoinHandle::join);
         status.code().unwrap_or_else(|| panic!("telemill ended by a signal: {status}"))
     }
 

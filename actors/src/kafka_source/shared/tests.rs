@@ -3,6 +3,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use telemill_engine::clock::Timestamp;
 use telemill_engine::context::{CheckContext, Connection, Connections, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::position::TopicId;
 use telemill_engine::record::{EventId, Kind, Record};
 use ulid::Ulid;
@@ -25,6 +26,7 @@ fn shared() -> Shared {
     let spec = serde_json::from_str(r#"{"brokers":["127.0.0.1:9092"]}"#).unwrap();
     Shared::new(Setup {
         connection: KafkaConnection::check(spec, &mut cx).unwrap().into(),
+        brokers: Peers::default().peer("kafka"),
         topology: "test".into(),
         stage: "events".into(),
         group: "group".to_owned(),

@@ -57,6 +57,7 @@ pub(crate) fn context(url: &str, topology: &str, epoch: u64) -> BuildContext {
         store: RedisState::new(connection(url, DEADLINE)).into_store(),
         ports: Default::default(),
         downstream: Arc::new([]),
+        peers: Default::default(),
     }
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn writer_config(connection: Arc<RedisConnection>) -> RedisWriterConf
     let spec =
         RedisWriterSpec { connection: "state".to_owned(), history: Duration::from_secs(18_000).into(), window: 4 };
     let mut problems = Vec::new();
-    let connections = Connections::from([("state".to_owned(), (RedisConnection::KIND, connection as _))]);
+    let connections = Connections::new().with("state", connection);
     let mut cx = CheckContext {
         name: "writer",
         inputs: &[],

@@ -131,7 +131,7 @@ async fn the_records_that_meet_a_wrong_type_are_named_and_none_applied() {
     let submitted = submit(&mut writer, &batch(&[], records.clone())).await;
     let Submitted::Rejected { records: rejected, others_applied } = submitted else { panic!("{submitted:?}") };
     assert!(!others_applied);
-    assert!(rejected.iter().all(|r| r.permanent && r.reason == Reason::WRONG_TYPE), "{rejected:?}");
+    assert!(rejected.iter().all(|r| !r.permanent && r.reason == Reason::WRONG_TYPE), "{rejected:?}");
     assert_eq!(rejected.iter().map(|r| r.index).collect::<Vec<_>>(), [2, 3, 4]);
     assert!(rejected[0].detail.contains(&state) && rejected[0].detail.contains("string"), "{rejected:?}");
     assert_eq!(subscriber.heard().await, [""; 0]);
