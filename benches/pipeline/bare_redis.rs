@@ -1,9 +1,9 @@
 //! The bare loop from Kafka to Redis: rdkafka → redis, with the commands of the leg and nothing else.
 //!
-//! A member of a consumer group takes what is there, up to 500 records; each batch is one pipeline on one connection,
-//! with one HSET, ZADD, trim and EXPIRE a device and one PUBLISH a record; several are in flight, and an offset is
-//! committed when its batch was answered. No guard (a batch that is repeated has its effect again), no order over a
-//! failed batch, no metrics or supervision. What fails ends the process.
+//! A member of a consumer group takes what is there and what follows within a millisecond, up to 500 records; each batch
+//! is one pipeline on one connection, with one HSET, ZADD, trim and EXPIRE a device and one PUBLISH a record; several are
+//! in flight, and an offset is committed when its batch was answered. No guard (a batch that is repeated has its effect
+//! again), no order over a failed batch, no metrics or supervision. What fails ends the process.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -27,6 +27,8 @@ use crate::subject::READY;
 
 const BATCH: usize = 500;
 const IN_FLIGHT: usize = 4;
+/// How long a batch that is not full waits for what comes next, as the engine's source does.
+const GATHER: Duration = Duration::from_millis(1);
 
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -89,19 +91,27 @@ async fn run(site: &Site) -> anyhow::Result<()> {
     reader.join().map_err(|_| anyhow::anyhow!("the reading thread panicked"))?
 }
 
-/// Reads until told to stop: what is there, up to a batch.
+/// Reads until told to stop: what is there and what follows at once, up to a batch.
 fn read(consumer: &BaseConsumer, batches: &mpsc::Sender<Batch>, stop: &AtomicBool) -> anyhow::Result<()> {
     let mut ready = false;
     while !stop.load(Ordering::Relaxed) {
         let mut batch = Batch { values: Vec::new(), next: HashMap::new() };
         let mut patience = Duration::from_millis(100);
-        while batch.values.len() < BATCH
-            && let Some(message) = consumer.poll(patience)
-        {
-            let message = message?;
-            batch.values.push(message.payload().unwrap_or_default().to_vec());
-            batch.next.insert(message.partition(), message.offset() + 1);
-            patience = Duration::ZERO;
+        let mut gathered = false;
+        while batch.values.len() < BATCH {
+            match consumer.poll(patience) {
+                Some(message) => {
+                    let message = message?;
+                    batch.values.push(message.payload().unwrap_or_default().to_vec());
+                    batch.next.insert(message.partition(), message.offset() + 1);
+                    patience = Duration::ZERO;
+                }
+                None if batch.values.is_empty() || gathered => break,
+                None => {
+                    std::thread::sleep(GATHER);
+                    gathered = true;
+                }
+            }
         }
         if !ready && consumer.assignment()?.count() > 0 {
             println!("{READY}");

@@ -37,7 +37,7 @@ use site::Site;
 #[command(name = "cargo bench --bench pipeline --")]
 struct Arguments {
     /// Records in a backlog.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 200_000)]
     records: usize,
     /// Records a second of a live run.
     #[arg(long, default_value_t = 4_000)]
