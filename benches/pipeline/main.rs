@@ -7,6 +7,8 @@
 //! `cargo bench --bench pipeline` starts what it needs, prints the table and writes it to `BENCHMARKS.md` and
 //! `README.md`. A further peer is another [`subject::Kind`]: a command that does a leg and says when it is ready.
 
+#![expect(clippy::disallowed_methods, reason = "a program with threads of its own, where no actor runs")]
+
 mod bare_mqtt;
 mod bare_redis;
 mod cell;

@@ -132,6 +132,7 @@ impl Fetching<'_> {
             thread::park_timeout(NAP);
             if now.elapsed() < NAP {
                 // The first message of an answer woke it. One look at the whole answer costs less than one at each part.
+                #[expect(clippy::disallowed_methods, reason = "the source's own thread, where no actor runs")]
                 thread::sleep(GATHER);
             }
         }
