@@ -1,6 +1,10 @@
 //! `telemill`: runs topologies, checks them, and talks to running ones.
 
+// These panic when nobody reads what they print; `cli::out` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
+mod codes;
 mod logging;
 
 use std::process::ExitCode;

@@ -1,9 +1,12 @@
-//! `telemill simulate` against a real broker: what it says it published is what a plain subscriber got.
+//! `telemill simulate` against a real broker: what it says it published is what a plain subscriber got. And what holds of
+//! every verb: its exit codes, and that it ends quietly when nobody reads what it prints.
 
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -285,4 +288,153 @@ fn bad_arguments_are_refused_before_anything_is_sent_and_secrets_are_not_repeate
     let with_secret = run("mqtts://ann:hunter2@broker", &[]);
     assert_eq!(with_secret.0, 2);
     assert!(with_secret.2.contains("speaks no TLS") && !with_secret.2.contains("hunter2"), "{}", with_secret.2);
+}
+
+fn telemill(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_telemill"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    for name in ["TELEMILL_URL", "TELEMILL_LISTEN", "MQTT_URL"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A server that gives every request the same answer, for as long as the test runs.
+fn server(status: &str, body: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut request = BufReader::new(stream.try_clone().unwrap());
+            let (mut line, mut length) = (String::new(), 0);
+            while request.read_line(&mut line).unwrap_or(0) > 2 {
+                let header = line.to_ascii_lowercase();
+                length = header.strip_prefix("content-length:").map_or(length, |n| n.trim().parse().unwrap());
+                line.clear();
+            }
+            // A request that is not read to its end would be answered with a reset.
+            let _ = request.read_exact(&mut vec![0; length]);
+            let _ = stream.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+const TOPOLOGY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/iot-ingestion.yaml");
+
+#[test]
+fn exit_codes_are_the_same_for_every_verb() {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique_name("codes"));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str, content: &[u8]| {
+        let path = dir.join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (flawed, binary) = (file("flawed.yaml", b"version: 1\n"), file("binary.yaml", b"\xff\xfe\0"));
+    let directory = dir.to_str().unwrap().to_owned();
+    let problem = |detail: &str| format!(r#"{{"title":"x","detail":"{detail}"}}"#);
+    let (fine, garbled) = (server("200 OK", "[]"), server("200 OK", "<html>"));
+    let bad = server("400 Bad Request", &problem("the body is not JSON"));
+    let [unknown, offline] = ["404 Not Found", "409 Conflict"].map(|status| server(status, &problem(status)));
+    let large = server("413 Payload Too Large", &problem("the body cannot be taken"));
+    let broken = server("503 Service Unavailable", &problem("redis is away"));
+    let nobody = "http://127.0.0.1:1".to_owned();
+
+    let check = |expect: i32, arguments: &[&str], says: &str| {
+        let output = telemill(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expect), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        let results = !output.stdout.is_empty() && arguments.first() != Some(&"simulate");
+        assert!(expect == 0 || !results, "{arguments:?}: results of a failure");
+    };
+    // 0: done.
+    check(0, &["--help"], "");
+    check(0, &["--version"], "");
+    check(0, &["validate", TOPOLOGY], "");
+    check(0, &["graph", TOPOLOGY], "");
+    check(0, &["schema"], "");
+    check(0, &["explain"], "");
+    check(0, &["explain", "sink_gap"], "");
+    check(0, &["devices", "--url", &fine], "0 online");
+    check(0, &["alerts", "list", "--url", &fine], "");
+    // 2: what was given is at fault, whatever the verb.
+    check(2, &[], "Usage");
+    for verb in ["run", "validate", "graph", "schema", "simulate", "devices", "command", "alerts", "explain"] {
+        check(2, &[verb, "--no-such-flag"], "--no-such-flag");
+    }
+    check(2, &["no-such-verb"], "no-such-verb");
+    for verb in ["run", "validate", "graph"] {
+        check(2, &[verb], "required");
+        check(2, &[verb, "no/such/file.yaml"], "error: cannot read no/such/file.yaml");
+        check(2, &[verb, &directory], &format!("error: cannot read {directory}"));
+        check(2, &[verb, &binary], &format!("error: cannot read {binary}"));
+        check(2, &[verb, &flawed], "topology::missing_field");
+    }
+    check(2, &["validate", "no/such/file.yaml", &flawed], "topology::missing_field");
+    check(2, &["run", TOPOLOGY, "--listen", "0.0.0.0:7400"], "not a loopback address");
+    check(2, &["explain", "no::such_code"], "there is no code `no::such_code`");
+    check(2, &["simulate", "--devices", "0"], "0 is not in");
+    check(2, &["simulate", "--url", "nonsense"], "--url");
+    for verb in [&["devices"][..], &["command", "d1", "{}"], &["alerts", "list"], &["alerts", "tail"]] {
+        let at = |url: &'static str| [verb, &["--url", url]].concat();
+        check(2, &at("nonsense"), "it is to be http://host[:port]");
+        check(2, &at("https://127.0.0.1:7400"), "speaks no TLS");
+        check(2, &at("http://"), "it is to be http://host[:port]");
+    }
+    check(2, &["command", "d1", "no json", "--url", &bad], "the body is not JSON (400)");
+    check(2, &["command", "d1", "{}", "--url", &large], "the body cannot be taken (413)");
+    // 1: it failed.
+    for verb in
+        [&["devices"][..], &["devices", "d1"], &["command", "d1", "{}"], &["alerts", "list"], &["alerts", "tail"]]
+    {
+        check(1, &[verb, &["--url", &nobody]].concat(), &format!("cannot reach {nobody}"));
+        check(1, &[verb, &["--url", &unknown]].concat(), "404 Not Found (404)");
+        check(1, &[verb, &["--url", &offline]].concat(), "409 Conflict (409)");
+        check(1, &[verb, &["--url", &broken]].concat(), "redis is away (503)");
+    }
+    check(1, &["devices", "--url", &garbled], "the answer is not JSON");
+    check(1, &["simulate", "--url", "mqtt://127.0.0.1:1", "--timeout", "100ms", "-o", "json"], "");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn a_verb_ends_quietly_when_nobody_reads_what_it_prints() {
+    let answers = server("200 OK", r#"[{"device_id":"d1"}]"#);
+    let device = server("200 OK", r#"{"device_id":"d1","online":true,"state":null,"history":[]}"#);
+    let verbs: &[(&[&str], i32)] = &[
+        (&["schema"], 0),
+        (&["explain"], 0),
+        (&["explain", "expr::syntax"], 0),
+        (&["graph", TOPOLOGY], 0),
+        (&["validate", TOPOLOGY], 0),
+        (&["validate", "-o", "json", TOPOLOGY], 0),
+        (&["devices", "--url", &answers], 0),
+        (&["devices", "-o", "json", "--url", &answers], 0),
+        (&["devices", "d1", "--url", &device], 0),
+        (&["command", "d1", "{}", "--url", &device], 0),
+        (&["alerts", "list", "--url", &answers], 0),
+        (&["validate", "no/such/file.yaml"], 2),
+        (&["explain", "no::such_code"], 2),
+    ];
+    for (arguments, expect) in verbs {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut child = telemill(arguments).stdout(writer).spawn().unwrap();
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(*expect), "{arguments:?}: {said}");
+        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{arguments:?}: {said}");
+        // And with nobody to hear of it either.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let outputs = (writer.try_clone().unwrap(), writer);
+        let status = telemill(arguments).stdout(outputs.0).stderr(outputs.1).status().unwrap();
+        assert_eq!(status.code(), Some(*expect), "{arguments:?} with both closed");
+    }
 }

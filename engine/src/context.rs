@@ -11,13 +11,17 @@ use serde::de::DeserializeOwned;
 
 use crate::checkpoint::StateStore;
 use crate::clock::Clock;
+use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
+use crate::registry::{CommandSink, CommandSinks, CommandsSpec};
 
 /// A named connection of a topology file: addresses and credentials, shared by the stages that name it.
 pub trait Connection: Sized + Send + Sync + 'static {
     /// The word that names its kind, such as `redis`.
     const KIND: &'static str;
+    /// Whether it leads to a log, which has topics.
+    const HAS_TOPICS: bool = false;
     /// As written.
     type Spec: DeserializeOwned + JsonSchema;
 
@@ -25,11 +29,81 @@ pub trait Connection: Sized + Send + Sync + 'static {
     fn check(spec: Self::Spec, cx: &mut CheckContext<'_>) -> Option<Self>;
 }
 
-/// All checked connections, by name, with their kind.
-pub type Connections = BTreeMap<String, (&'static str, Arc<dyn Any + Send + Sync>)>;
+/// All declared connections, by name, and what else there is for their kinds.
+#[derive(Clone, Default)]
+pub struct Connections {
+    declared: BTreeMap<String, Declared>,
+    command_sinks: CommandSinks,
+}
 
-/// The kind of a connection whose own problems are reported already.
-pub(crate) const FLAWED: &str = "";
+impl Connections {
+    /// No connections.
+    pub fn new() -> Self {
+        Connections::default()
+    }
+
+    /// No connections yet; commands to devices can go over those that there is a sink for.
+    pub fn with_command_sinks(command_sinks: CommandSinks) -> Self {
+        Connections { declared: BTreeMap::new(), command_sinks }
+    }
+
+    /// Adds a connection that was found good.
+    pub fn insert<C: Connection>(&mut self, name: &str, connection: Arc<C>) {
+        self.declare(name, Declared::new(connection));
+    }
+
+    /// These connections and one more.
+    pub fn with<C: Connection>(mut self, name: &str, connection: Arc<C>) -> Self {
+        self.insert(name, connection);
+        self
+    }
+
+    pub(crate) fn declare(&mut self, name: &str, declared: Declared) {
+        self.declared.insert(name.to_owned(), declared);
+    }
+
+    /// The connection of this name.
+    pub fn get(&self, name: &str) -> Option<&Declared> {
+        self.declared.get(name)
+    }
+
+    /// The connection of this name, where it is of this kind.
+    pub fn typed<C: Connection>(&self, name: &str) -> Option<Arc<C>> {
+        self.get(name)?.value.clone()?.downcast().ok()
+    }
+
+    /// The names of those of one of these kinds.
+    pub(crate) fn of_kinds(&self, kinds: &[&str]) -> Vec<&str> {
+        let fitting = self.declared.iter().filter(|(_, declared)| kinds.contains(&declared.kind));
+        fitting.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// A stage names a connection that is not declared.
+pub(crate) const UNKNOWN_CONNECTION: &str = "topology::unknown_connection";
+/// A stage names a connection of a kind that it cannot use.
+pub(crate) const WRONG_CONNECTION: &str = "topology::wrong_connection";
+
+/// A connection that the topology declares.
+#[derive(Clone)]
+pub struct Declared {
+    /// The word that names its kind; empty when not even that is known.
+    pub kind: &'static str,
+    /// None: it is not good, and its problems are reported already.
+    value: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Declared {
+    /// A connection that was found good.
+    pub fn new<C: Connection>(connection: Arc<C>) -> Self {
+        Declared { kind: C::KIND, value: Some(connection) }
+    }
+
+    /// A connection whose own problems are reported already.
+    pub(crate) fn flawed(kind: &'static str) -> Self {
+        Declared { kind, value: None }
+    }
+}
 
 /// A topic of the log as the topology declares it, defaults applied.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -127,31 +201,60 @@ impl CheckContext<'_> {
 
     /// The connection of kind `C` that the spec names at `at`; a located problem when there is none.
     pub fn connection<C: Connection>(&mut self, at: &str, name: &str) -> Option<Arc<C>> {
-        let of_kind = |kind: &str| {
-            let names: Vec<_> =
-                self.connections.iter().filter(|(_, (k, _))| *k == kind).map(|(n, _)| format!("`{n}`")).collect();
-            match names.as_slice() {
-                [] => format!("declare one under `connections:`, such as `{name}: {{ {kind}: {{ … }} }}`"),
-                names => format!("connections of kind `{kind}` here: {}", names.join(", ")),
+        match self.connections.get(name) {
+            Some(Declared { value: None, .. }) => None,
+            Some(Declared { value: Some(any), .. }) => match any.clone().downcast::<C>() {
+                Ok(connection) => Some(connection),
+                Err(_) => self.no_connection(at, name, &[C::KIND]),
+            },
+            None => self.no_connection(at, name, &[C::KIND]),
+        }
+    }
+
+    /// The sink that brings commands to devices over the connection that `spec` names; `at` is the spec's place.
+    pub fn command_sink(&mut self, at: &str, spec: CommandsSpec) -> Option<CommandSink> {
+        let sinks = &self.connections.command_sinks;
+        let declared = self.connections.get(&spec.connection);
+        let Some(check) = declared.and_then(|declared| sinks.get(declared.kind)) else {
+            // Of a connection that is not good nothing more is to be said.
+            let known = declared.is_none_or(|declared| declared.value.is_some());
+            let kinds: Vec<_> = sinks.kinds().collect();
+            return if known {
+                self.no_connection(&format!("{at}.connection"), &spec.connection, &kinds)
+            } else {
+                None
+            };
+        };
+        let before = self.problems.len();
+        let sink = check(spec, self);
+        for problem in &mut self.problems[before..] {
+            problem.at = format!("{at}.{}", problem.at);
+        }
+        sink
+    }
+
+    /// Reports that `name` is no connection of one of these kinds.
+    pub(crate) fn no_connection<T>(&mut self, at: &str, name: &str, kinds: &[&str]) -> Option<T> {
+        let needed = kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
+        let fitting = self.connections.of_kinds(kinds);
+        let hint = match (fitting.as_slice(), kinds) {
+            ([], [kind, ..]) => format!("declare one under `connections:`, such as `{name}: {{ {kind}: {{ … }} }}`"),
+            ([], []) => "no kind of connection can be named here".to_owned(),
+            (names, _) => {
+                let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+                format!("connections of kind {needed} here: {names}")
             }
         };
         match self.connections.get(name) {
             None => {
-                let hint = of_kind(C::KIND);
-                self.problem(at, "topology::unknown_connection", format!("there is no connection `{name}`"), &hint);
-                None
+                self.problem(at, UNKNOWN_CONNECTION, format!("there is no connection `{name}`"), &hint);
             }
-            Some((kind, _)) if *kind == FLAWED => None,
-            Some((kind, any)) => match any.clone().downcast::<C>() {
-                Ok(connection) => Some(connection),
-                Err(_) => {
-                    let hint = of_kind(C::KIND);
-                    let message = format!("connection `{name}` is of kind `{kind}`, but `{}` is needed here", C::KIND);
-                    self.problem(at, "topology::wrong_connection", message, &hint);
-                    None
-                }
-            },
+            Some(Declared { kind, .. }) => {
+                let message = format!("connection `{name}` is of kind `{kind}`, but {needed} is needed here");
+                self.problem(at, WRONG_CONNECTION, message, &hint);
+            }
         }
+        None
     }
 }
 
@@ -177,4 +280,7 @@ pub struct BuildContext {
     /// The sinks downstream of a source, dead letters included: their [`crate::ports::Recall`] tells what they
     /// already have.
     pub downstream: Arc<[Arc<str>]>,
+    /// Where the component says that a broker or store that it talks to is gone, and when it is back: the stage then
+    /// counts as waiting.
+    pub peers: Peers,
 }

@@ -51,7 +51,22 @@ impl DeviceId {
             return Err(DeviceIdError::BadByte(*bad));
         }
         let name = std::str::from_utf8(name).expect("every allowed byte is ASCII");
-        Ok(DeviceId { hash: xxh3_64(name.as_bytes()), name: CompactString::new(name) })
+        Ok(DeviceId::of_checked(CompactString::new(name)))
+    }
+
+    /// The id of a name that was one before.
+    pub(crate) fn of_checked(name: CompactString) -> Self {
+        DeviceId { hash: xxh3_64(name.as_bytes()), name }
+    }
+
+    /// The name alone, for where the hash is kept elsewhere.
+    pub(crate) fn into_name(self) -> CompactString {
+        self.name
+    }
+
+    /// The name, as it is kept.
+    pub(crate) fn name(&self) -> &CompactString {
+        &self.name
     }
 
     /// The name.

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use crate::clock::{LogTime, Timestamp};
 use crate::device_id::DeviceId;
 use crate::position::{Cursor, Position};
-use crate::record::Record;
+use crate::record::{Reason, Record};
 use crate::stage::{Outlet, StageError};
 
 /// What a session is called with.
@@ -54,6 +54,7 @@ pub struct Presence {
 #[derive(Debug, Default)]
 pub struct Effects {
     pub(crate) forward: bool,
+    pub(crate) dropped: Option<Reason>,
     pub(crate) emitted: Vec<(Outlet, Record)>,
     pub(crate) wake_at: Option<Option<LogTime>>,
     pub(crate) presence: Option<Presence>,
@@ -63,6 +64,12 @@ impl Effects {
     /// Hands the input record on unchanged on the main outlet. Only for [`Input::Record`].
     pub fn forward(&mut self) {
         self.forward = true;
+    }
+
+    /// Drops the input record, as the topology says; it is counted with the reason, whatever else is emitted. Only for
+    /// [`Input::Record`].
+    pub fn drop_record(&mut self, reason: Reason) {
+        self.dropped = Some(reason);
     }
 
     /// Emits a new record on an outlet.
@@ -88,6 +95,7 @@ impl Effects {
 
     pub(crate) fn clear(&mut self) {
         self.forward = false;
+        self.dropped = None;
         self.emitted.clear();
         self.wake_at = None;
         self.presence = None;
@@ -99,6 +107,11 @@ impl Effects {
     /// Whether the input is handed on.
     pub fn is_forwarded(&self) -> bool {
         self.forward
+    }
+
+    /// Why the input is dropped, if it is.
+    pub fn dropped(&self) -> Option<Reason> {
+        self.dropped
     }
 
     /// The records emitted so far.
@@ -125,6 +138,13 @@ pub trait Keyed: Send + 'static {
     /// The version of the session's form in a checkpoint.
     const STATE_VERSION: u8;
 
+    /// Reads a session that an earlier version of the stage wrote, in the form `version`; see [`read_session`]. The
+    /// engine writes all sessions anew after an upgrade.
+    fn read_earlier(version: u8, bytes: &[u8]) -> Result<Self::Session, String> {
+        let _ = bytes;
+        Err(format!("session form {version} is not the form {} that this version reads", Self::STATE_VERSION))
+    }
+
     /// The state of a device that was never seen.
     fn open(&self, device: &DeviceId, now: Now<'_>) -> Self::Session;
 
@@ -145,4 +165,9 @@ pub trait Keyed: Send + 'static {
     /// Whether the session may leave memory now: it has nothing to wait for. It stays in the checkpoint, and comes back
     /// with the device's next record.
     fn may_passivate(&self, session: &Self::Session, now: Now<'_>) -> bool;
+}
+
+/// A session, or an earlier form of one, from its bytes in a checkpoint.
+pub fn read_session<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    postcard::from_bytes(bytes).map_err(|error| format!("session cannot be read: {error}"))
 }

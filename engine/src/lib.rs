@@ -5,6 +5,7 @@
 //! - what a record is and how it reaches disk and wire: [`record`], [`envelope`], [`position`], [`device_id`]
 //! - acknowledgements that cannot be forgotten: [`ack`]
 //! - the contracts of components: [`stage`], [`source`], [`sink`], [`keyed`], and what they are given: [`context`]
+//! - what they are waiting for: [`peers`]
 //! - bounded mailboxes, supervised stage actors, shards and sessions: [`runtime`]
 //! - what survives a restart: [`checkpoint`]
 //! - the topology language, parse → check → plan: [`topology`]
@@ -15,6 +16,7 @@ pub mod ack;
 pub mod batch;
 pub mod checkpoint;
 pub mod clock;
+pub mod codes;
 pub mod context;
 pub mod control;
 pub mod device_id;
@@ -22,6 +24,7 @@ pub mod envelope;
 pub mod erased;
 pub mod keyed;
 pub mod metrics;
+pub mod peers;
 pub mod ports;
 pub mod position;
 pub mod record;

@@ -51,6 +51,18 @@ pub struct LastState {
     pub timestamp: u64,
 }
 
+/// What a subscriber of a device's updates hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// A record was written: the whole message.
+    Written(Bytes),
+    /// The subscriber was too slow, and so many messages are missing here.
+    Missed(u64),
+}
+
+/// The updates of a device, as they come. An error is the last thing that is heard.
+pub type Updates = BoxStream<'static, Result<Update, PortError>>;
+
 /// A store that the API reads devices from.
 #[async_trait]
 pub trait DeviceStore: Send + Sync {
@@ -59,6 +71,9 @@ pub trait DeviceStore: Send + Sync {
     /// The messages of a device with `from ≤ timestamp ≤ to` (seconds), in (timestamp, event_id) order, the newest
     /// `limit` of them.
     async fn history(&self, device: &DeviceId, from: u64, to: u64, limit: usize) -> Result<Vec<Bytes>, PortError>;
+    /// Every message of a device that is written from when this returns on, in order, until the stream is dropped.
+    /// What a slow reader is behind by is bounded: it is told how many messages it missed.
+    async fn updates(&self, device: &DeviceId) -> Result<Updates, PortError>;
 }
 
 /// An entry of the alert log.
@@ -108,7 +123,7 @@ struct Offered {
     recalls: BTreeMap<Arc<str>, Arc<dyn Recall>>,
     journals: BTreeMap<Arc<str>, Arc<dyn Journal>>,
     device_store: Option<Arc<dyn DeviceStore>>,
-    alert_log: Option<Arc<dyn AlertLog>>,
+    alert_logs: BTreeMap<Arc<str>, Arc<dyn AlertLog>>,
     command_log: Option<Arc<dyn CommandLog>>,
 }
 
@@ -157,14 +172,15 @@ impl Ports {
         self.with(|o| o.device_store.clone())
     }
 
-    /// Offers the log of alert transitions.
-    pub fn offer_alert_log(&self, log: Arc<dyn AlertLog>) {
-        self.with(|o| o.alert_log = Some(log));
+    /// Offers to read what a sink stage writes as a log of alert transitions. Whether it is one depends on what feeds
+    /// the stage, which the engine knows.
+    pub fn offer_alert_log(&self, stage: &Arc<str>, log: Arc<dyn AlertLog>) {
+        self.with(|o| o.alert_logs.insert(stage.clone(), log));
     }
 
-    /// The log of alert transitions.
-    pub fn alert_log(&self) -> Option<Arc<dyn AlertLog>> {
-        self.with(|o| o.alert_log.clone())
+    /// What the named sink stage writes, read as a log of alert transitions.
+    pub fn alert_log(&self, stage: &str) -> Option<Arc<dyn AlertLog>> {
+        self.with(|o| o.alert_logs.get(stage).cloned())
     }
 
     /// Offers the log of commands.

@@ -109,6 +109,15 @@ pub struct Origin {
     pub payload_hash: u64,
 }
 
+/// What the protocol says of a message beside its content, where it is devices' own protocol that a record came by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Sent {
+    /// The device says that it has sent it before.
+    pub dup: bool,
+    /// It is a will: said for the device when its connection had ended without a farewell.
+    pub will: bool,
+}
+
 /// Why a record went to the dead letters, and from where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadReason {
@@ -145,6 +154,10 @@ impl Reason {
     pub const BAD_DEVICE_ID: Reason = Reason("bad_device_id");
     /// The record in the log does not have the form that `docs/formats.md` gives.
     pub const BAD_ENVELOPE: Reason = Reason("bad_envelope");
+    /// The record stands in another partition of the log than its device belongs to.
+    pub const WRONG_PARTITION: Reason = Reason("wrong_partition");
+    /// The device had sent it before, by its own message id.
+    pub const DUPLICATE: Reason = Reason("duplicate");
     /// The store holds something else under the record's key.
     pub const WRONG_TYPE: Reason = Reason("wrong_type");
     /// The stage stopped before it was done.
@@ -178,6 +191,8 @@ pub struct Record {
     pub position: Option<Position>,
     /// The delivery it came from, while it is known.
     pub origin: Option<Origin>,
+    /// What the protocol said of it.
+    pub sent: Sent,
     /// The W3C trace context, where the producer sent one.
     pub traceparent: Option<Arc<str>>,
     /// Set once the record is a dead letter. A sink that keeps positions still counts its position, and writes nothing
@@ -197,6 +212,7 @@ impl Record {
             received_at,
             position: None,
             origin: None,
+            sent: Sent::default(),
             traceparent: None,
             dead: None,
         }

@@ -3,8 +3,10 @@
 //! The registry is filled in one place (`telemill_actors::register_all`) and read by the topology layer: to decode a
 //! spec of the right type, to check it, to print its JSON Schema, and to make the component at start and at restart.
 
-use std::any::Any;
-use std::collections::BTreeMap;
+mod commands;
+mod kinds;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
 
 use crate::checkpoint::StateStore;
-use crate::context::{BuildContext, CheckContext, Connection};
+use crate::context::{BuildContext, CheckContext, Connection, Declared};
 use crate::erased::{self, DynProcessor, DynSink, DynSource};
 use crate::keyed::Keyed;
 use crate::runtime::{KeyedHost, TimeMode};
@@ -20,6 +22,9 @@ use crate::sink::Sink;
 use crate::source::Source;
 use crate::stage::{BuildError, Component, Outlet, Processor};
 use crate::topology::{Node, Problems, decode};
+
+pub use commands::{CommandSink, CommandSinks, CommandsSpec};
+pub use kinds::Kinds;
 
 /// What a stage is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,9 +102,9 @@ pub struct Companion {
 }
 
 impl Companion {
-    /// A companion that is an ordinary sink component.
-    pub fn new<C: Component + Sink>(name: &'static str, outlet: Outlet, checked: C::Checked) -> Self {
-        Companion { name, outlet, kind: C::KIND, factory: Arc::new(SinkFactory::<C>(checked)) }
+    /// A companion that takes commands to devices.
+    pub fn commands(name: &'static str, outlet: Outlet, sink: CommandSink) -> Self {
+        Companion { name, outlet, kind: sink.kind, factory: sink.factory }
     }
 }
 
@@ -208,10 +213,12 @@ type Check<T> = Box<dyn Fn(&Node, &mut Problems, &mut CheckContext<'_>) -> Optio
 pub type MakeStore = Arc<dyn Factory<Arc<dyn StateStore>>>;
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
-/// One kind of component.
+/// One implementation of a kind of component.
 pub struct Entry<T> {
     /// The word that names it.
     pub kind: &'static str,
+    /// The kind of connection it is for; empty where it needs none.
+    pub connection: &'static str,
     /// Its outlets besides the main one.
     pub outlets: &'static [&'static str],
     /// The role, for stages.
@@ -222,19 +229,21 @@ pub struct Entry<T> {
     pub check: Check<T>,
 }
 
-type ConnectionValue = Arc<dyn Any + Send + Sync>;
-
 /// All kinds, by name.
 #[derive(Default)]
 pub struct Registry {
     /// Stages.
-    pub stages: BTreeMap<&'static str, Entry<CheckedStage<StageFactory>>>,
+    pub stages: Kinds<CheckedStage<StageFactory>>,
     /// What `dead_letters:` may name.
-    pub dead_letters: BTreeMap<&'static str, Entry<CheckedStage<StageFactory>>>,
+    pub dead_letters: Kinds<CheckedStage<StageFactory>>,
     /// What `checkpoints:` may name.
-    pub stores: BTreeMap<&'static str, Entry<MakeStore>>,
+    pub stores: Kinds<MakeStore>,
     /// Connections.
-    pub connections: BTreeMap<&'static str, Entry<ConnectionValue>>,
+    pub connections: Kinds<Declared>,
+    /// The kinds of connection that lead to a log.
+    pub logs: BTreeSet<&'static str>,
+    /// What brings commands to devices.
+    pub command_sinks: CommandSinks,
 }
 
 impl Registry {
@@ -246,33 +255,33 @@ impl Registry {
     /// Adds a kind of source.
     pub fn source<C: Component + Source>(&mut self) -> &mut Self {
         let make = |checked| StageFactory::Source(Arc::new(SourceFactory::<C>(checked)));
-        self.stages.insert(C::KIND, stage_entry::<C>(Role::Source, make));
+        self.stages.insert(stage_entry::<C>(Role::Source, make));
         self
     }
 
     /// Adds a kind of processor.
     pub fn processor<C: Component + Processor>(&mut self) -> &mut Self {
         let make = |checked| StageFactory::Processor(Arc::new(ProcessorFactory::<C>(checked)));
-        self.stages.insert(C::KIND, stage_entry::<C>(Role::Processor, make));
+        self.stages.insert(stage_entry::<C>(Role::Processor, make));
         self
     }
 
     /// Adds a kind of keyed stage.
     pub fn keyed<C: Component + Keyed>(&mut self) -> &mut Self {
         let make = |checked| StageFactory::Keyed(Arc::new(KeyedFactory::<C>(checked)));
-        self.stages.insert(C::KIND, stage_entry::<C>(Role::Keyed, make));
+        self.stages.insert(stage_entry::<C>(Role::Keyed, make));
         self
     }
 
     /// Adds a kind of sink.
     pub fn sink<C: Component + Sink>(&mut self) -> &mut Self {
-        self.stages.insert(C::KIND, sink_entry::<C>());
+        self.stages.insert(sink_entry::<C>());
         self
     }
 
     /// Adds a sink that `dead_letters:` may name.
     pub fn dead_letters<C: Component + Sink>(&mut self) -> &mut Self {
-        self.dead_letters.insert(C::KIND, sink_entry::<C>());
+        self.dead_letters.insert(sink_entry::<C>());
         self
     }
 
@@ -285,12 +294,19 @@ impl Registry {
         };
         let entry = Entry {
             kind: C::KIND,
+            connection: C::CONNECTION,
             outlets: &[],
             role: Role::Sink,
             schema: |generator| generator.subschema_for::<C::Spec>(),
             check: Box::new(check),
         };
-        self.stores.insert(C::KIND, entry);
+        self.stores.insert(entry);
+        self
+    }
+
+    /// Adds a sink that brings commands to devices over its kind of connection.
+    pub fn command_sink<C: Component<Spec = CommandsSpec> + Sink>(&mut self) -> &mut Self {
+        self.command_sinks.add::<C>();
         self
     }
 
@@ -298,16 +314,20 @@ impl Registry {
     pub fn connection<C: Connection>(&mut self) -> &mut Self {
         let check = |node: &Node, problems: &mut Problems, cx: &mut CheckContext<'_>| {
             let spec = decode::<C::Spec>(node, problems)?;
-            C::check(spec, cx).map(|connection| Arc::new(connection) as ConnectionValue)
+            C::check(spec, cx).map(|connection| Declared::new(Arc::new(connection)))
         };
         let entry = Entry {
             kind: C::KIND,
+            connection: "",
             outlets: &[],
             role: Role::Source,
             schema: |generator| generator.subschema_for::<C::Spec>(),
             check: Box::new(check),
         };
-        self.connections.insert(C::KIND, entry);
+        self.connections.insert(entry);
+        if C::HAS_TOPICS {
+            self.logs.insert(C::KIND);
+        }
         self
     }
 }
@@ -328,6 +348,7 @@ fn stage_entry<C: Component>(
     };
     Entry {
         kind: C::KIND,
+        connection: C::CONNECTION,
         outlets: C::OUTLETS,
         role,
         schema: |generator| generator.subschema_for::<C::Spec>(),

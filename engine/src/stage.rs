@@ -26,6 +26,9 @@ use crate::registry::Description;
 pub trait Component: Sized + Send + 'static {
     /// The word that names it in a topology file, such as `redis_writer`.
     const KIND: &'static str;
+    /// The kind of connection that this implementation is for, where it has one: the spec's `connection` field names it.
+    /// A kind may have an implementation for each of several.
+    const CONNECTION: &'static str = "";
     /// The outlets besides the main one, by name.
     const OUTLETS: &'static [&'static str] = &[];
     /// As written.

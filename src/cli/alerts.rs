@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::client::Client;
-use super::{DONE, Output};
+use super::client::{Client, query};
+use super::{DONE, Output, out};
 
 /// How long to wait before connecting again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -20,6 +20,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct Alerts {
     #[command(subcommand)]
     verb: AlertsVerb,
+    /// Only those of this topology; needed for `tail` where an instance runs several.
+    #[arg(long, global = true, value_name = "NAME")]
+    topology: Option<String>,
     /// How results are printed.
     #[arg(short, long, value_enum, default_value_t, global = true)]
     output: Output,
@@ -32,53 +35,62 @@ enum AlertsVerb {
     /// The alerts that are pending or firing.
     List,
     /// Every transition from now on, until interrupted. Goes on where it was after a lost connection.
-    Tail,
+    Tail {
+        /// Of a topology with several alert logs, the one that this stage keeps.
+        #[arg(long, value_name = "NAME")]
+        stage: Option<String>,
+    },
 }
 
 impl Alerts {
     /// Exit 0 when the instance answered, 1 when not.
     pub fn run(self) -> anyhow::Result<u8> {
-        match self.verb {
+        match &self.verb {
             AlertsVerb::List => {
-                let alerts = self.client.get("/api/v1/alerts")?;
+                let alerts =
+                    self.client.get(&format!("/api/v1/alerts{}", query(&[("topology", self.topology.as_deref())])))?;
                 match self.output {
-                    Output::Json => println!("{alerts}"),
+                    Output::Json => out::line(alerts)?,
                     Output::Text => {
-                        alerts.as_array().into_iter().flatten().for_each(|alert| println!("{}", line(alert)))
+                        for alert in alerts.as_array().into_iter().flatten() {
+                            out::line(line(alert))?;
+                        }
                     }
                 }
             }
-            AlertsVerb::Tail => self.tail()?,
+            AlertsVerb::Tail { stage } => self.tail(stage.as_deref())?,
         }
         Ok(DONE)
     }
 
-    fn tail(&self) -> anyhow::Result<()> {
+    fn tail(&self, stage: Option<&str>) -> anyhow::Result<()> {
         let mut last: Option<String> = None;
-        let mut stream = self.client.events("/api/v1/alerts/stream", None)?;
+        let path =
+            format!("/api/v1/alerts/stream{}", query(&[("topology", self.topology.as_deref()), ("stage", stage)]));
+        let mut stream = self.client.events(&path, None)?;
         loop {
             for line in BufReader::new(stream).lines() {
                 let Ok(line) = line else { break };
                 if let Some(id) = line.strip_prefix("id: ") {
                     last = Some(id.to_owned());
                 } else if let Some(data) = line.strip_prefix("data: ") {
-                    self.print(data);
+                    self.print(data)?;
                 }
             }
-            eprintln!("the stream ended; connecting again");
+            out::note("the stream ended; connecting again");
             stream = loop {
                 std::thread::park_timeout(AGAIN);
-                if let Ok(stream) = self.client.events("/api/v1/alerts/stream", last.as_deref()) {
+                if let Ok(stream) = self.client.events(&path, last.as_deref()) {
                     break stream;
                 }
             };
         }
     }
 
-    fn print(&self, data: &str) {
+    fn print(&self, data: &str) -> Result<(), out::Unprinted> {
         match (self.output, serde_json::from_str::<Value>(data)) {
-            (Output::Text, Ok(alert)) => println!("{}", self::line(&alert)),
-            _ => println!("{data}"),
+            (Output::Text, Ok(alert)) => out::line(self::line(&alert)),
+            _ => out::line(data),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use clap::Args;
 
-use super::client::Client;
-use super::{DONE, Output};
+use super::client::{Client, encoded, query};
+use super::{DONE, Output, out};
 
 /// Send a command to a device.
 #[derive(Args)]
@@ -18,6 +18,9 @@ pub struct Command {
     /// How long it may wait for a device that is offline.
     #[arg(long)]
     ttl: Option<String>,
+    /// The topology that is to take it, where an instance runs several that could.
+    #[arg(long, value_name = "NAME")]
+    topology: Option<String>,
     /// How results are printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -26,13 +29,15 @@ pub struct Command {
 }
 
 impl Command {
-    /// Exit 0 when the command is accepted, 1 when not.
+    /// Exit 0 when the command is accepted, 1 when not, 2 when it is no command.
     pub fn run(self) -> anyhow::Result<u8> {
-        let ttl = self.ttl.map(|ttl| format!("?ttl={ttl}")).unwrap_or_default();
-        let answer = self.client.post(&format!("/devices/{}/command{ttl}", self.device), &self.body)?;
+        let query = query(&[("ttl", self.ttl.as_deref()), ("topology", self.topology.as_deref())]);
+        let answer = self.client.post(&format!("/devices/{}/command{query}", encoded(&self.device)), &self.body)?;
         match self.output {
-            Output::Json => println!("{answer}"),
-            Output::Text => println!("accepted as {}", answer["command_id"].as_str().unwrap_or_default()),
+            Output::Json => out::line(answer)?,
+            Output::Text => {
+                out::line(format_args!("accepted as {}", answer["command_id"].as_str().unwrap_or_default()))?;
+            }
         }
         Ok(DONE)
     }

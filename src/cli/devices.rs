@@ -3,7 +3,8 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::client::Client;
+use super::client::{Client, encoded};
+use super::out::{self, Unprinted};
 use super::{DONE, Output};
 
 /// List the devices that are online, or show one with its state and history.
@@ -29,32 +30,34 @@ impl Devices {
     pub fn run(self) -> anyhow::Result<u8> {
         let answer = match &self.device {
             None => self.client.get("/api/v1/devices")?,
-            Some(device) => self.client.get(&format!("/api/v1/devices/{device}?limit={}", self.limit))?,
+            Some(device) => self.client.get(&format!("/api/v1/devices/{}?limit={}", encoded(device), self.limit))?,
         };
         match (self.output, self.device) {
-            (Output::Json, _) => println!("{answer}"),
-            (Output::Text, None) => print_list(&answer),
-            (Output::Text, Some(_)) => print_one(&answer),
+            (Output::Json, _) => out::line(answer)?,
+            (Output::Text, None) => print_list(&answer)?,
+            (Output::Text, Some(_)) => print_one(&answer)?,
         }
         Ok(DONE)
     }
 }
 
-fn print_list(devices: &Value) {
+fn print_list(devices: &Value) -> Result<(), Unprinted> {
     let devices = devices.as_array().map(Vec::as_slice).unwrap_or_default();
     for device in devices {
-        println!("{}", device["device_id"].as_str().unwrap_or_default());
+        out::line(device["device_id"].as_str().unwrap_or_default())?;
     }
-    eprintln!("{} online", devices.len());
+    out::note(format_args!("{} online", devices.len()));
+    Ok(())
 }
 
-fn print_one(device: &Value) {
+fn print_one(device: &Value) -> Result<(), Unprinted> {
     let online = if device["online"] == Value::Bool(true) { "online" } else { "offline" };
-    println!("{} is {online}", device["device_id"].as_str().unwrap_or_default());
+    out::line(format_args!("{} is {online}", device["device_id"].as_str().unwrap_or_default()))?;
     if !device["state"].is_null() {
-        println!("state   {} at {}", device["state"]["payload"], device["state"]["timestamp"]);
+        out::line(format_args!("state   {} at {}", device["state"]["payload"], device["state"]["timestamp"]))?;
     }
     for message in device["history"].as_array().into_iter().flatten() {
-        println!("history {} {}", message["timestamp"], message["payload"]);
+        out::line(format_args!("history {} {}", message["timestamp"], message["payload"]))?;
     }
+    Ok(())
 }

@@ -1,13 +1,15 @@
 //! `telemill explain`
 
 use clap::Args;
-use telemill_actors::alert_evaluator;
-use telemill_engine::topology::{CHECK_CODES, document, expr};
 
-use super::{BAD_INPUT, DONE};
+use super::{BadInput, DONE, out};
+use crate::codes::explanations;
 
-/// Explain the code of a problem, such as `topology::unknown_field`.
+/// Explain the code of a problem or of a log line, such as `topology::unknown_field`.
 #[derive(Args)]
+#[command(
+    after_help = "Examples:\n  telemill explain\n  telemill explain expr::type_mismatch\n  telemill explain sink_gap"
+)]
 pub struct Explain {
     /// The code; without it all codes are listed.
     code: Option<String>,
@@ -16,21 +18,18 @@ pub struct Explain {
 impl Explain {
     /// Exit 0 when the code is known, 2 when not.
     pub fn run(self) -> anyhow::Result<u8> {
-        let components = &alert_evaluator::EXPLANATIONS;
-        let codes = || document::CODES.iter().chain(CHECK_CODES).chain(&expr::codes::EXPLANATIONS).chain(components);
         let Some(wanted) = self.code else {
-            codes().for_each(|(code, _)| println!("{code}"));
+            for (code, _) in explanations() {
+                out::line(code)?;
+            }
             return Ok(DONE);
         };
-        match codes().find(|(code, _)| *code == wanted) {
+        match explanations().find(|(code, _)| *code == wanted) {
             Some((_, text)) => {
-                println!("{text}");
+                out::line(text)?;
                 Ok(DONE)
             }
-            None => {
-                eprintln!("error: there is no code `{wanted}`; `telemill explain` lists all");
-                Ok(BAD_INPUT)
-            }
+            None => Err(BadInput(format!("there is no code `{wanted}`; `telemill explain` lists all")).into()),
         }
     }
 }

@@ -3,12 +3,13 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use telemill_engine::registry::Registry;
 use telemill_engine::topology::document::Style;
 use telemill_engine::topology::{Diagnostics, Document, Plan, Problems, Source, check};
 
-use super::Output;
+use super::out::{self, Unprinted};
+use super::simulate::Demo;
+use super::{BadInput, Output};
 
 /// A topology file that was read and checked.
 pub enum Checked {
@@ -26,13 +27,15 @@ pub fn registry() -> Registry {
 }
 
 /// Reads and checks a file; `-` is standard input.
-pub fn check_file(path: &Path, registry: &Registry) -> anyhow::Result<Checked> {
+pub fn check_file(path: &Path, registry: &Registry) -> Result<Checked, BadInput> {
     let (name, text) = match path.to_str() {
         Some("-") => {
-            ("<stdin>".to_owned(), std::io::read_to_string(std::io::stdin()).context("cannot read standard input")?)
+            let text = std::io::read_to_string(std::io::stdin());
+            ("<stdin>".to_owned(), text.map_err(|error| BadInput(format!("cannot read standard input: {error}")))?)
         }
         _ => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| BadInput(format!("cannot read {}: {error}", path.display())))?;
             (path.display().to_string(), text)
         }
     };
@@ -43,22 +46,30 @@ pub fn check_file(path: &Path, registry: &Registry) -> anyhow::Result<Checked> {
         return Ok(Checked::Problems(Diagnostics::new(source, problems)));
     };
     let plan = check(&document, registry, &mut problems);
+    if let Some(plan) = &plan {
+        // A part that only those look at who run it: here it is to be in order, too.
+        let _in_order = Demo::check(plan, &mut problems);
+    }
     Ok(match plan.filter(|_| problems.is_empty()) {
         Some(plan) => Checked::Plan(Box::new(plan)),
         None => Checked::Problems(document.diagnostics(problems)),
     })
 }
 
-/// Reads and checks files. The plans of all, or none once every problem was printed.
+/// Reads and checks files. The plans of all, or none once every problem, and every file that cannot be read, was printed.
 pub fn plans(files: &[PathBuf], registry: &Registry, output: Output) -> anyhow::Result<Option<Vec<Plan>>> {
     let mut plans = Vec::new();
     let mut good = true;
     for file in files {
-        match check_file(file, registry)? {
-            Checked::Plan(plan) => plans.push(*plan),
-            Checked::Problems(diagnostics) => {
+        match check_file(file, registry) {
+            Ok(Checked::Plan(plan)) => plans.push(*plan),
+            Ok(Checked::Problems(diagnostics)) => {
                 good = false;
-                print_problems(&diagnostics, output);
+                print_problems(&diagnostics, output)?;
+            }
+            Err(unreadable) => {
+                good = false;
+                out::note(format_args!("error: {unreadable}"));
             }
         }
     }
@@ -66,15 +77,17 @@ pub fn plans(files: &[PathBuf], registry: &Registry, output: Output) -> anyhow::
 }
 
 /// Prints problems: to standard error for people, to standard output as JSON.
-pub fn print_problems(diagnostics: &Diagnostics, output: Output) {
+pub fn print_problems(diagnostics: &Diagnostics, output: Output) -> Result<(), Unprinted> {
     match output {
-        Output::Json => println!("{}", diagnostics.to_json()),
+        Output::Json => out::line(diagnostics.to_json())?,
         Output::Text => {
             let style = match std::io::stderr().is_terminal() {
                 true => Style::TERMINAL,
                 false => Style::PLAIN,
             };
-            eprint!("{}", diagnostics.render(style));
+            let drawn = diagnostics.render(style);
+            out::note(drawn.strip_suffix('\n').unwrap_or(&drawn));
         }
     }
+    Ok(())
 }

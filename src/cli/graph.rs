@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use telemill_engine::topology::{dot, mermaid};
 
-use super::{BAD_INPUT, DONE, Output, files};
+use super::{BAD_INPUT, DONE, Output, files, out};
 
 /// Draw a topology: its stages and what flows between them.
 #[derive(Args)]
@@ -35,8 +35,8 @@ impl Graph {
         let plans = files::plans(&[self.file], &files::registry(), Output::Text)?;
         let Some([plan]) = plans.as_deref() else { return Ok(BAD_INPUT) };
         match self.format {
-            Format::Mermaid => print!("{}", mermaid(plan)),
-            Format::Dot => print!("{}", dot(plan)),
+            Format::Mermaid => out::text(mermaid(plan))?,
+            Format::Dot => out::text(dot(plan))?,
         }
         Ok(DONE)
     }

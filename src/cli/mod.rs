@@ -1,7 +1,8 @@
 //! The command line: one file a verb.
 //!
-//! Exit codes: 0 done · 1 failed (a topology that failed, a drain past its deadline, a server that said no) ·
-//! 2 the input is at fault (a topology with problems, unknown flags).
+//! Exit codes, the same for every verb: 0 done · 1 failed (a topology that failed, a drain past its deadline, a server
+//! that cannot be reached or said no) · 2 what was given is at fault (unknown flags, a file that cannot be read or has
+//! problems, a request that the server calls bad). `tests/cli.rs` has the table.
 
 mod alerts;
 mod client;
@@ -10,6 +11,7 @@ mod devices;
 mod explain;
 mod files;
 mod graph;
+mod out;
 mod run;
 mod schema;
 mod simulate;
@@ -21,7 +23,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 /// An actor-based stream processing engine for devices and events.
 #[derive(Parser)]
-#[command(name = "telemill", version, arg_required_else_help = true, propagate_version = true)]
+#[command(name = "telemill", version, arg_required_else_help = true, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -50,6 +52,18 @@ pub enum Output {
     Json,
 }
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; also when whoever reads the output has seen enough
+  1  failed: a topology failed, a drain passed its deadline, the server cannot be reached or said no
+  2  what was given is at fault: unknown flags, a file that cannot be read or has problems, a request that the server
+     calls bad (400, 413)";
+
+/// What was given is at fault: the program ends with [`BAD_INPUT`] and this message.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadInput(pub String);
+
 /// Done.
 pub const DONE: u8 = 0;
 /// It failed.
@@ -73,9 +87,10 @@ impl Cli {
         };
         match result {
             Ok(code) => ExitCode::from(code),
+            Err(error) if matches!(error.downcast_ref(), Some(out::Unprinted::Closed)) => ExitCode::from(DONE),
             Err(error) => {
-                eprintln!("error: {error:#}");
-                ExitCode::from(FAILED)
+                out::note(format_args!("error: {error:#}"));
+                ExitCode::from(if error.is::<BadInput>() { BAD_INPUT } else { FAILED })
             }
         }
     }

@@ -1,23 +1,34 @@
 //! `telemill run`
 
+mod view;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
+use indicatif::ProgressBar;
 use telemill_engine::checkpoint::Owner;
 use telemill_engine::clock::Clock;
 use telemill_engine::control::{ControlState, install_metrics, serve};
-use telemill_engine::runtime::{Deployment, Ended, Environment, Placement, TopologyState, begin};
-use telemill_engine::topology::Plan;
+use telemill_engine::runtime::{Deployment, DeploymentView, Ended, Environment, Placement, TopologyState, begin};
+use telemill_engine::topology::{Plan, Problems};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 
-use super::{BAD_INPUT, DONE, FAILED, Output, files};
+use self::view::View;
+use super::simulate::Demo;
+use super::{BAD_INPUT, BadInput, DONE, FAILED, Output, files};
+
+/// How long the simulated fleets may take to end.
+const FLEETS_END_WITHIN: Duration = Duration::from_secs(3);
 
 /// Run topologies until told to stop.
 ///
 /// SIGTERM and Ctrl-C drain: sources stop, what is in flight is finished, checkpoints and offsets are written. A second
-/// signal stops at once. Exit 0 when everything was drained, 1 when a topology failed or the deadline passed.
+/// signal stops at once. Exit 0 when everything was drained, 1 when a topology failed or the deadline passed, 2 when a
+/// file has problems.
 #[derive(Args)]
 #[command(
     after_help = "Examples:\n  telemill run topologies/iot-ingestion.yaml\n  telemill run a.yaml b.yaml --listen 127.0.0.1:7500"
@@ -35,17 +46,16 @@ impl Run {
     /// Runs until a signal, the end of all sources, or a failure.
     pub fn run(self) -> anyhow::Result<u8> {
         if !self.listen.ip().is_loopback() {
-            bail!(
-                "--listen {} is not a loopback address; the API has no authentication yet, put a proxy in front",
-                self.listen
-            );
+            let why = "is not a loopback address; the API has no authentication yet, put a proxy in front";
+            return Err(BadInput(format!("--listen {} {why}", self.listen)).into());
         }
         let Some(plans) = files::plans(&self.files, &files::registry(), Output::Text)? else { return Ok(BAD_INPUT) };
-        crate::logging::init();
-        actix::System::new().block_on(self.serve(plans))
+        let bar = view::bar();
+        crate::logging::init(bar.clone());
+        actix::System::new().block_on(self.serve(plans, bar))
     }
 
-    async fn serve(&self, plans: Vec<Plan>) -> anyhow::Result<u8> {
+    async fn serve(&self, plans: Vec<Plan>, bar: Option<ProgressBar>) -> anyhow::Result<u8> {
         let clock = Clock::system();
         let metrics = install_metrics().context("cannot set up metrics")?;
         let state = ControlState::new(metrics, clock.clone());
@@ -55,9 +65,13 @@ impl Run {
         actix::spawn(server);
         tracing::info!(code = "listening", %address, "the HTTP API listens");
         let mut stop = Stop::new()?;
+        let view = View::new(address, bar);
+        let (fleets_stop, _) = watch::channel(false);
+        let mut fleets = Fleets { view: view.clone(), stop: fleets_stop, running: Vec::new() };
         let mut deployments = Vec::new();
         for plan in plans {
             let name = plan.name.clone();
+            let demo = Demo::check(&plan, &mut Problems::new());
             let environment =
                 Environment { clock: clock.clone(), placement: Placement::one_per_core(), owner: owner() };
             let begun = tokio::select! {
@@ -67,6 +81,7 @@ impl Run {
             match begun {
                 Ok(deployment) => {
                     state.add(deployment.view());
+                    fleets.begin(deployment.view(), demo);
                     tracing::info!(code = "deploying", topology = %name, "the topology starts");
                     deployments.push(deployment);
                 }
@@ -82,6 +97,8 @@ impl Run {
             failed = first_end(&deployments) => failed,
             () = stop.wait() => false,
         };
+        fleets.end().await;
+        view.clear();
         tracing::info!(code = "draining", "sources stop; what is in flight is finished");
         let drained = tokio::select! {
             drained = drain(deployments, &state) => drained,
@@ -92,6 +109,44 @@ impl Run {
         };
         control.stop(false).await;
         Ok(if failed || !drained { FAILED } else { DONE })
+    }
+}
+
+/// The simulated fleets that the topologies bring along.
+struct Fleets {
+    view: View,
+    stop: watch::Sender<bool>,
+    running: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Fleets {
+    /// Once the topology runs: shows it, and lets its fleet publish.
+    fn begin(&mut self, deployment: DeploymentView, demo: Option<Demo>) {
+        let (view, stop, mut stopped) = (self.view.clone(), self.stop.subscribe(), self.stop.subscribe());
+        self.running.push(actix::spawn(async move {
+            let started = tokio::select! {
+                started = deployment.started() => started,
+                _ = stopped.wait_for(|stop| *stop) => false,
+            };
+            if started {
+                view.follow(&deployment, demo.as_ref().map(Demo::devices));
+                if let Some(demo) = demo {
+                    demo.run(stop).await;
+                }
+            }
+        }));
+    }
+
+    /// Ends the fleets before the ingresses that they publish to. One whose ingress is gone already cannot be waited for.
+    async fn end(self) {
+        self.stop.send_replace(true);
+        let ends = futures_util::future::join_all(self.running);
+        if tokio::time::timeout(FLEETS_END_WITHIN, ends).await.is_err() {
+            tracing::warn!(
+                code = "simulated_fleet",
+                "a simulated fleet did not end in time; what it published and did not hear of may be there"
+            );
+        }
     }
 }
 

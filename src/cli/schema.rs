@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{DONE, files};
+use super::{DONE, files, out};
 
 /// Print the JSON Schema of topology files, for editors.
 #[derive(Args)]
@@ -15,7 +15,7 @@ impl Schema {
     /// Always exit 0.
     pub fn run(self) -> anyhow::Result<u8> {
         let schema = telemill_engine::topology::schema(&files::registry());
-        println!("{}", serde_json::to_string_pretty(&schema)?);
+        out::line(serde_json::to_string_pretty(&schema)?)?;
         Ok(DONE)
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{BAD_INPUT, DONE, Output, files};
+use super::{BAD_INPUT, DONE, Output, files, out};
 
 /// Check topology files without running them: every problem at once, with its place and a hint.
 #[derive(Args)]
@@ -26,10 +26,11 @@ impl Validate {
         let Some(plans) = files::plans(&self.files, &files::registry(), self.output)? else { return Ok(BAD_INPUT) };
         if self.output == Output::Text {
             for (file, plan) in self.files.iter().zip(plans) {
-                println!("{}: topology `{}` is good: {} stages", file.display(), plan.name, plan.stages.len());
+                let (name, stages) = (&plan.name, plan.stages.len());
+                out::line(format_args!("{}: topology `{name}` is good: {stages} stages", file.display()))?;
             }
         } else {
-            println!("[]");
+            out::line("[]")?;
         }
         Ok(DONE)
     }

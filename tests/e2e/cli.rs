@@ -46,13 +46,13 @@ fn exit_codes_tell_a_bad_file_from_a_failure() {
     assert_eq!(code(&telemill(&["validate", "--no-such-flag"])), 2);
     assert_eq!(code(&telemill(&[])), 2);
     let missing = telemill(&["validate", "no/such/file.yaml"]);
-    assert_eq!(code(&missing), 1);
+    assert_eq!(code(&missing), 2);
     assert!(err(&missing).contains("cannot read no/such/file.yaml"), "{}", err(&missing));
     let nobody = telemill(&["devices", "--url", "http://127.0.0.1:1"]);
     assert_eq!(code(&nobody), 1);
     assert!(err(&nobody).contains("cannot reach http://127.0.0.1:1"), "{}", err(&nobody));
     let open = telemill(&["run", TOPOLOGY, "--listen", "0.0.0.0:7400"]);
-    assert_eq!(code(&open), 1);
+    assert_eq!(code(&open), 2);
     assert!(err(&open).contains("not a loopback address"), "{}", err(&open));
 }
 

@@ -34,6 +34,7 @@ fn a_record_that_cannot_be_written_is_dead_lettered_and_its_neighbours_arrive_in
         assert!(letter.text().contains(payload.as_str()), "the order of {dead:?}");
         assert_eq!(letter.header("dead-reason"), "wrong_type");
         assert_eq!(letter.header("dead-stage"), "writer");
+        assert_eq!(letter.header("dead-attempts"), "3", "{letter:?}");
         assert_eq!(letter.key.as_deref(), Some(spoilt.as_str()));
         assert!(letter.header("dead-source").split('/').count() == 3, "{letter:?}");
     }

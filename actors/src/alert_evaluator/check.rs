@@ -30,7 +30,7 @@ pub mod codes {
     /// The text of an absence reads a message.
     pub const NO_MESSAGE: &str = "alert::no_message";
     /// A duration that makes no sense.
-    pub const INVALID_VALUE: &str = "topology::invalid_value";
+    pub use telemill_engine::topology::document::codes::INVALID_VALUE;
 }
 
 /// Every code of this component with a sentence on its cause, for `telemill explain`.

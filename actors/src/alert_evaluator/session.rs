@@ -4,6 +4,7 @@
 //! session outlives changes of the rules: what a rule of another name kept is dropped with the next step. A session is
 //! cloned before each step, so what it keeps is shared until it changes.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -27,6 +28,9 @@ pub struct Session {
     pub(super) alerts: Alerts,
 }
 
+/// As in `device_session`: an idle device may take 256 bytes in all.
+const _: () = assert!(std::mem::size_of::<Option<Session>>() <= 40);
+
 impl Session {
     /// Takes an identity as the session's, unless it has one; whether it is the session's now.
     pub(super) fn opened_by(&mut self, id: EventId) -> bool {
@@ -41,20 +45,41 @@ impl Session {
     }
 }
 
-/// An instant or none, in eight bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Moment(u64);
+/// An instant or none, in eight bytes of which a session that is not there needs no ninth. Written as a number: 0 for
+/// none, else the instant and one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment(NonZeroU64);
+
+/// None; an instant that late does not come.
+const NONE: Moment = Moment(NonZeroU64::MAX);
+
+impl Default for Moment {
+    fn default() -> Self {
+        NONE
+    }
+}
 
 impl From<Option<LogTime>> for Moment {
     fn from(at: Option<LogTime>) -> Self {
-        Moment(at.map_or(0, |at| at.0.saturating_add(1)))
+        at.and_then(|at| NonZeroU64::new(at.0.saturating_add(1))).map_or(NONE, Moment)
     }
 }
 
 impl From<Moment> for Option<LogTime> {
     fn from(moment: Moment) -> Self {
-        moment.0.checked_sub(1).map(LogTime)
+        (moment != NONE).then(|| LogTime(moment.0.get() - 1))
+    }
+}
+
+impl Serialize for Moment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(if *self == NONE { 0 } else { self.0.get() })
+    }
+}
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(NonZeroU64::new(u64::deserialize(deserializer)?).map_or(NONE, Moment))
     }
 }
 
@@ -165,9 +190,12 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_may_be_the_first() {
-        for at in [None, Some(LogTime(0)), Some(LogTime(7))] {
-            assert_eq!(Option::<LogTime>::from(Moment::from(at)), at);
+    fn an_instant_is_written_as_a_number_and_none_as_0() {
+        for (at, written) in [(None, 0u64), (Some(LogTime(0)), 1), (Some(LogTime(41)), 42)] {
+            let bytes = postcard::to_stdvec(&Moment::from(at)).unwrap();
+            assert_eq!(bytes, postcard::to_stdvec(&written).unwrap());
+            let read: Moment = postcard::from_bytes(&bytes).unwrap();
+            assert_eq!(Option::<LogTime>::from(read), at);
         }
     }
 

@@ -1,7 +1,7 @@
 //! `device_session`: whether a device is there, what it last said, and the commands that wait for it.
 //!
 //! Everything that a device publishes makes it online; after `offline_after` without a word, on the shard's own time,
-//! it is offline. Both are events on the outlet `presence`. The records themselves are handed on unchanged on the main
+//! it is offline, and so it is as soon as its will is said. Both are events on the outlet `presence`. The records themselves are handed on unchanged on the main
 //! outlet.
 //!
 //! A command is taken out of the stream. While the device is online it goes to the outlet `commands` at once; a device
@@ -13,9 +13,12 @@
 //! Only what the device itself sent makes it online: a command to a device that was never heard of waits, or is
 //! refused, like one to a device that is offline, and does not make it known.
 //!
+//! Where `identity` names the device's own message id, a message that it sent twice makes it online and is dropped.
+//!
 //! The state is a plain value and a step is pure, so a replay of the log repeats every event with the same id.
 
 mod command;
+mod identity;
 mod presence;
 mod queue;
 mod session;
@@ -28,12 +31,14 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{BuildContext, CheckContext};
-use telemill_engine::registry::{Companion, Description, SessionLimits};
+use telemill_engine::registry::{CommandSink, CommandsSpec, Companion, Description, SessionLimits};
 use telemill_engine::stage::{BuildError, Component, Outlet};
+use telemill_engine::topology::document::codes;
 use telemill_engine::topology::{ByteSize, HumanDuration};
 
-use crate::mqtt_commands::{MqttCommands, MqttCommandsChecked, MqttCommandsSpec};
+use identity::Identity;
 
+pub use identity::{IdentitySpec, IdentityWindowSpec};
 pub use session::Session;
 
 /// On- and offline events.
@@ -48,6 +53,7 @@ const EXPIRED: Outlet = Outlet(3);
 pub struct DeviceSession {
     offline_after: Duration,
     last_payload: usize,
+    identity: Option<Identity>,
 }
 
 /// As written.
@@ -66,9 +72,13 @@ pub struct DeviceSessionSpec {
     /// The largest payload that is kept as the device's last one; 0 keeps none.
     #[serde(default = "defaults::last_payload")]
     pub last_payload: ByteSize,
+    /// The field in which the device numbers its messages, such as `payload.msg_id`: a message whose id was seen is
+    /// dropped. Not given: nothing is.
+    #[serde(default)]
+    pub identity: Option<IdentitySpec>,
     /// Where commands are published. Not given: they come out of the outlet `commands` alone.
     #[serde(default)]
-    pub commands: Option<MqttCommandsSpec>,
+    pub commands: Option<CommandsSpec>,
 }
 
 mod defaults {
@@ -95,8 +105,9 @@ mod defaults {
 pub struct CheckedDeviceSession {
     offline_after: Duration,
     last_payload: usize,
+    identity: Option<Identity>,
     limits: SessionLimits,
-    commands: Option<MqttCommandsChecked>,
+    commands: Option<CommandSink>,
 }
 
 impl Component for DeviceSession {
@@ -106,7 +117,7 @@ impl Component for DeviceSession {
     type Checked = CheckedDeviceSession;
 
     fn check(spec: DeviceSessionSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeviceSession> {
-        const CODE: &str = "topology::invalid_value";
+        const CODE: &str = codes::INVALID_VALUE;
         let before = cx.problems.len();
         let offline_after = Duration::from(spec.offline_after);
         let passivate_after = Duration::from(spec.passivate_after);
@@ -119,10 +130,12 @@ impl Component for DeviceSession {
         if spec.max_sessions == 0 {
             cx.problem("max_sessions", CODE, "there would be room for no device", "such as `1000000`");
         }
-        let commands = spec.commands.and_then(|commands| commands.check_at("commands", cx));
+        let identity = spec.identity.and_then(|identity| identity.check(cx));
+        let commands = spec.commands.and_then(|commands| cx.command_sink("commands", commands));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
+            identity,
             limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions },
             commands,
         })
@@ -130,7 +143,7 @@ impl Component for DeviceSession {
 
     fn describe(checked: &CheckedDeviceSession) -> Description {
         let commands = checked.commands.clone();
-        let companions = commands.map(|commands| Companion::new::<MqttCommands>("commands", COMMANDS, commands));
+        let companions = commands.map(|sink| Companion::commands("commands", COMMANDS, sink));
         Description {
             companions: companions.into_iter().collect(),
             sessions: Some(checked.limits),
@@ -139,6 +152,10 @@ impl Component for DeviceSession {
     }
 
     async fn build(checked: &CheckedDeviceSession, _: &BuildContext) -> Result<Self, BuildError> {
-        Ok(DeviceSession { offline_after: checked.offline_after, last_payload: checked.last_payload })
+        Ok(DeviceSession {
+            offline_after: checked.offline_after,
+            last_payload: checked.last_payload,
+            identity: checked.identity.clone(),
+        })
     }
 }

@@ -72,25 +72,30 @@ impl Queue {
 
 /// Bytes as postcard writes a byte string.
 pub(super) mod plain_bytes {
-    use bytes::Bytes;
+    use std::marker::PhantomData;
+
     use serde::de::{Deserializer, Error, Visitor};
     use serde::ser::Serializer;
 
-    pub(in super::super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
-        struct Copied;
-        impl Visitor<'_> for Copied {
-            type Value = Bytes;
+    pub(in super::super) fn deserialize<'de, D, B>(deserializer: D) -> Result<B, D::Error>
+    where
+        D: Deserializer<'de>,
+        B: From<Vec<u8>>,
+    {
+        struct Copied<B>(PhantomData<B>);
+        impl<B: From<Vec<u8>>> Visitor<'_> for Copied<B> {
+            type Value = B;
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("bytes")
             }
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes::copy_from_slice(bytes))
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<B, E> {
+                Ok(B::from(bytes.to_vec()))
             }
         }
-        deserializer.deserialize_bytes(Copied)
+        deserializer.deserialize_bytes(Copied(PhantomData))
     }
 }

@@ -3,13 +3,15 @@
 //! There may be a million of them, so it is flat: what most devices do not have (waiting commands) is behind a pointer,
 //! and the counters have the width that a device's life needs.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use telemill_engine::clock::{LogTime, Timestamp};
 use telemill_engine::keyed::Presence;
 use telemill_engine::record::EventId;
 use ulid::Ulid;
 
+use super::identity::Seen;
 use super::queue::Queue;
 
 /// What is known of a device.
@@ -26,18 +28,62 @@ pub struct Session {
     /// Records of the device besides keep-alives.
     pub(super) data: u64,
     /// Keep-alives.
-    pub(super) hello: u64,
+    pub(super) hello: u32,
     /// The number of the last presence event.
     pub(super) sequence: u32,
     /// Commands sent.
     pub(super) commands: u32,
     pub(super) connected: Connected,
-    /// The last payload, where it was not larger than `last_payload`; else empty.
+    /// The last payload, where it was not larger than `last_payload`; else empty. Of its own: a slice of the message
+    /// would keep all of that in memory, and takes twice the room here.
     #[serde(with = "super::queue::plain_bytes")]
-    pub(super) last_payload: Bytes,
+    pub(super) last_payload: Arc<[u8]>,
     /// Commands that wait for the device; none while it is online.
     pub(super) queue: Option<Box<Queue>>,
+    /// The device's own ids of its last messages, where the topology names them.
+    pub(super) seen: Option<Box<Seen>>,
 }
+
+/// The form of version 1.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SessionV1 {
+    incarnation: [u8; 16],
+    first_seen: Timestamp,
+    last_seen: Timestamp,
+    heard_at: LogTime,
+    since: Timestamp,
+    data: u64,
+    hello: u32,
+    sequence: u32,
+    commands: u32,
+    connected: Connected,
+    #[serde(with = "super::queue::plain_bytes")]
+    last_payload: Arc<[u8]>,
+    queue: Option<Box<Queue>>,
+}
+
+impl From<SessionV1> for Session {
+    fn from(old: SessionV1) -> Session {
+        Session {
+            incarnation: old.incarnation,
+            first_seen: old.first_seen,
+            last_seen: old.last_seen,
+            heard_at: old.heard_at,
+            since: old.since,
+            data: old.data,
+            hello: old.hello,
+            sequence: old.sequence,
+            commands: old.commands,
+            connected: old.connected,
+            last_payload: old.last_payload,
+            queue: old.queue,
+            seen: None,
+        }
+    }
+}
+
+/// A session's share of the 256 bytes that an idle device may take; more is to be paid for elsewhere.
+const _: () = assert!(std::mem::size_of::<Option<Session>>() <= 104);
 
 /// Whether the device is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,14 +1,15 @@
 //! What a device's session does with a record, a command, and the passing of time.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use telemill_engine::clock::LogTime;
 use telemill_engine::device_id::DeviceId;
-use telemill_engine::keyed::{Effects, Input, Keyed, Now};
+use telemill_engine::keyed::{Effects, Input, Keyed, Now, read_session};
 use telemill_engine::record::{Kind, Reason, Record};
 use telemill_engine::stage::StageError;
 
 use super::queue::Queued;
-use super::session::{Connected, Session};
+use super::session::{Connected, Session, SessionV1};
 use super::{COMMANDS, DeviceSession, EXPIRED, PRESENCE, command, presence};
 
 /// The device is offline and the command may not wait.
@@ -20,7 +21,14 @@ const QUEUE_FULL: Reason = Reason("queue_full");
 
 impl Keyed for DeviceSession {
     type Session = Session;
-    const STATE_VERSION: u8 = 1;
+    const STATE_VERSION: u8 = 2;
+
+    fn read_earlier(version: u8, bytes: &[u8]) -> Result<Session, String> {
+        match version {
+            1 => read_session::<SessionV1>(bytes).map(Session::from),
+            _ => Err(format!("session form {version} is not known to this version, which reads 1 and 2")),
+        }
+    }
 
     fn open(&self, _: &DeviceId, _: Now<'_>) -> Session {
         Session::default()
@@ -42,10 +50,25 @@ impl Keyed for DeviceSession {
                     Kind::Command => return self.command(device, session, record, now, out),
                     // About the device, not from it.
                     Kind::Mark | Kind::Presence | Kind::Alert => out.forward(),
-                    Kind::Data | Kind::Hello | Kind::Other(_) => {
-                        self.heard(device, session, record, now, out);
+                    _ if record.sent.will => {
+                        // Not the device's own word: it is said for it because it is gone.
+                        if session.is_online() {
+                            show(device, session, Connected::Offline, now, out);
+                        }
                         out.forward();
                     }
+                    Kind::Data | Kind::Hello | Kind::Other(_) => match self.is_duplicate(session, record) {
+                        // Whoever repeats itself is there.
+                        true => {
+                            self.heard(device, session, record, now, out);
+                            out.drop_record(Reason::DUPLICATE);
+                        }
+                        false => {
+                            self.count(session, record);
+                            self.heard(device, session, record, now, out);
+                            out.forward();
+                        }
+                    },
                 }
             }
             Input::Timer => self.timer(device, session, now, out),
@@ -77,6 +100,23 @@ impl DeviceSession {
         session.heard_at + self.offline_after
     }
 
+    /// Whether the device had sent it before; from here on it has. A keep-alive has no identity.
+    fn is_duplicate(&self, session: &mut Session, record: &Record) -> bool {
+        let identity = self.identity.as_ref().filter(|_| record.kind != Kind::Hello);
+        identity.is_some_and(|identity| identity.has_seen(&mut session.seen, record))
+    }
+
+    /// What the record says is news.
+    fn count(&self, session: &mut Session, record: &Record) {
+        if record.kind == Kind::Hello {
+            session.hello += 1;
+        } else {
+            session.data += 1;
+            let kept = record.payload.len() <= self.last_payload;
+            session.last_payload = if kept { Arc::from(&*record.payload) } else { Arc::default() };
+        }
+    }
+
     fn heard(&self, device: &DeviceId, session: &mut Session, record: &Record, now: Now<'_>, out: &mut Effects) {
         session.opened_by(record.id);
         if session.connected == Connected::Unknown {
@@ -84,14 +124,6 @@ impl DeviceSession {
         }
         session.last_seen = now.wall;
         session.heard_at = now.log;
-        if record.kind == Kind::Hello {
-            session.hello += 1;
-        } else {
-            session.data += 1;
-            // A slice of the message: it keeps that in memory, which is of the same size, and costs no copy.
-            let kept = record.payload.len() <= self.last_payload;
-            session.last_payload = if kept { record.payload.clone() } else { Bytes::new() };
-        }
         if !session.is_online() {
             show(device, session, Connected::Online, now, out);
             // Only now: later records move `heard_at`, and the timer looks at it when it comes.

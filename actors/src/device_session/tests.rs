@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +8,16 @@ use telemill_engine::context::{CheckContext, Connection, Connections, FieldProbl
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, Presence};
 use telemill_engine::position::{Cursor, Position, TopicId};
-use telemill_engine::record::{EventId, Kind, Record};
+use telemill_engine::record::{EventId, Kind, Reason, Record, Sent};
+use telemill_engine::registry::{CommandSinks, CommandsSpec};
 use telemill_engine::stage::{Component, Outlet, StageError};
 use ulid::Ulid;
 
 use super::queue::{MAX_BYTES, MAX_COMMANDS};
 use super::session::{Connected, Session};
-use super::{CheckedDeviceSession, DeviceSession, DeviceSessionSpec, defaults};
+use super::{CheckedDeviceSession, DeviceSession, DeviceSessionSpec, IdentitySpec, defaults};
 use crate::mqtt::{MqttConnection, MqttConnectionSpec, PacketIds};
-use crate::mqtt_commands::MqttCommandsSpec;
+use crate::mqtt_commands::MqttCommands;
 
 /// Wall time runs this far ahead of log time.
 const WALL: u64 = 1_700_000_000_000;
@@ -34,7 +34,7 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
-        let stage = DeviceSession { offline_after: Duration::from_secs(60), last_payload: 16 };
+        let stage = DeviceSession { offline_after: Duration::from_secs(60), last_payload: 16, identity: None };
         let device = "d1".parse().unwrap();
         Rig { stage, device, session: Session::default(), log: 0, cursor: Cursor::default(), ids: 0 }
     }
@@ -62,6 +62,13 @@ impl Rig {
 
     fn heard(&mut self, kind: Kind, payload: &str) -> Effects {
         let record = self.record(kind, payload);
+        self.step(Input::Record(&record)).unwrap()
+    }
+
+    /// What is said for the device when it is gone.
+    fn will(&mut self) -> Effects {
+        let sent = Sent { will: true, ..Sent::default() };
+        let record = Record { sent, ..self.record(Kind::Data, "1") };
         self.step(Input::Record(&record)).unwrap()
     }
 
@@ -160,6 +167,22 @@ fn silence_is_counted_from_the_last_record() {
 }
 
 #[test]
+fn a_will_makes_a_device_offline_at_once_and_never_online() {
+    let mut rig = Rig::new();
+    let out = rig.will();
+    assert!(out.is_forwarded() && out.emitted().is_empty(), "it was never heard of");
+    rig.heard(Kind::Data, "{}");
+    rig.log = 500;
+    let out = rig.will();
+    let at = WALL + 500;
+    let event = format!(r#"presence {{"v":1,"device_id":"d1","state":"offline","at":{at},"sequence":2}}"#);
+    assert_eq!(emitted(&out), [event]);
+    assert!(out.is_forwarded() && rig.will().emitted().is_empty());
+    assert_eq!((rig.session.data, endings(&rig.heard(Kind::Data, "{}")).len()), (1, 0));
+    assert_eq!(rig.session.presence().map(|presence| presence.online), Some(true));
+}
+
+#[test]
 fn events_of_one_change_have_one_id_and_of_two_changes_two() {
     let id_of = |rig: &mut Rig| rig.heard(Kind::Data, "{}").emitted()[0].1.id;
     let (mut one, mut again) = (Rig::new(), Rig::new());
@@ -175,7 +198,7 @@ fn events_of_one_change_have_one_id_and_of_two_changes_two() {
 
 #[test]
 fn only_what_a_device_sends_makes_it_online() {
-    let check = |kind: Kind, online: bool, counted: (u64, u64)| {
+    let check = |kind: Kind, online: bool, counted: (u64, u32)| {
         let mut rig = Rig::new();
         let out = rig.heard(kind.clone(), "{}");
         assert!(out.is_forwarded(), "{kind}");
@@ -194,7 +217,7 @@ fn the_last_payload_is_kept_up_to_its_limit() {
     let mut rig = Rig::new();
     let mut check = |kind: Kind, payload: &str, expect: &'static [u8]| {
         rig.heard(kind, payload);
-        assert_eq!(rig.session.last_payload, Bytes::from_static(expect));
+        assert_eq!(*rig.session.last_payload, *expect);
     };
     check(Kind::Data, r#"{"t":1}"#, br#"{"t":1}"#);
     check(Kind::Hello, "null", br#"{"t":1}"#);
@@ -304,7 +327,7 @@ fn a_restored_session_asks_for_what_it_waits_for() {
 
 #[test]
 fn a_session_is_small() {
-    assert_eq!(size_of::<Session>() - size_of::<Bytes>(), 88);
+    assert_eq!(size_of::<Session>() - size_of::<Arc<[u8]>>(), 88, "without the last payload");
     let mut rig = Rig::new();
     rig.log = 1 << 40;
     rig.heard(Kind::Hello, "null");
@@ -391,13 +414,18 @@ fn spec() -> DeviceSessionSpec {
         passivate_after: defaults::passivate_after(),
         max_sessions: defaults::max_sessions(),
         last_payload: defaults::last_payload(),
+        identity: None,
         commands: None,
     }
 }
 
-fn commands(connection: &str) -> Option<MqttCommandsSpec> {
+fn identity(json: &str) -> Option<IdentitySpec> {
+    Some(serde_json::from_str(json).unwrap())
+}
+
+fn commands(connection: &str) -> Option<CommandsSpec> {
     let topic = "devices/{device_id}/commands".to_owned();
-    Some(MqttCommandsSpec { connection: connection.to_owned(), topic })
+    Some(CommandsSpec { connection: connection.to_owned(), topic })
 }
 
 /// Runs a check in a topology with these connections.
@@ -418,8 +446,10 @@ fn checked(spec: DeviceSessionSpec) -> (Option<CheckedDeviceSession>, Vec<FieldP
         keep_alive: Duration::from_secs(10).into(),
     };
     let (broker, _) = checking(&Connections::new(), |cx| MqttConnection::check(broker, cx));
-    let broker: Arc<dyn Any + Send + Sync> = Arc::new(broker.expect("a good connection"));
-    let connections = Connections::from([("broker".to_owned(), (MqttConnection::KIND, broker))]);
+    let mut sinks = CommandSinks::default();
+    sinks.add::<MqttCommands>();
+    let broker = Arc::new(broker.expect("a good connection"));
+    let connections = Connections::with_command_sinks(sinks).with("broker", broker);
     checking(&connections, |cx| DeviceSession::check(spec, cx))
 }
 
@@ -456,4 +486,85 @@ fn every_bad_value_is_reported_where_it_stands() {
         &["passivate_after", "max_sessions"],
     );
     check(DeviceSessionSpec { commands: commands("elsewhere"), ..spec() }, &["commands.connection"]);
+    check(DeviceSessionSpec { identity: identity(r#""payload""#), ..spec() }, &["identity"]);
+    check(DeviceSessionSpec { identity: identity(r#""payload.id >""#), ..spec() }, &["identity"]);
+    let both = identity(r#"{"from":"header.id","window":0}"#);
+    check(DeviceSessionSpec { identity: both, ..spec() }, &["identity.window", "identity.from"]);
+}
+
+#[test]
+fn an_identity_has_two_forms_and_mistakes_are_named() {
+    let refused = |json: &str, what: &str| {
+        let error = serde_json::from_str::<IdentitySpec>(json).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    refused(r#"{"from":"payload.id","windw":8}"#, "unknown field `windw`");
+    refused(r#"{"window":8}"#, "missing field `from`");
+    refused("7", "expected a field such as `payload.msg_id`, or `{ from: payload.msg_id, window: 64 }`");
+}
+
+/// A rig whose stage knows messages by `payload.id`.
+fn knowing(identity_json: &str) -> Rig {
+    let (stage, problems) = checked(DeviceSessionSpec { identity: identity(identity_json), ..spec() });
+    assert_eq!(problems, []);
+    let mut rig = Rig::new();
+    rig.stage.identity = stage.unwrap().identity;
+    rig
+}
+
+#[test]
+fn what_a_device_sent_twice_is_dropped_within_the_window() {
+    let mut rig = knowing(r#"{"from":"payload.id","window":2}"#);
+    let mut check = |payload: &str, dropped: bool| {
+        let out = rig.heard(Kind::Data, payload);
+        assert_eq!(out.dropped(), dropped.then_some(Reason::DUPLICATE), "{payload}");
+        assert_eq!(out.is_forwarded(), !dropped, "{payload}");
+    };
+    check(r#"{"id":"a"}"#, false);
+    check(r#"{"id":"b"}"#, false);
+    check(r#"{"t":9,"id":"a"}"#, true);
+    check(r#"{"id":"c"}"#, false);
+    check(r#"{"id":"a"}"#, false);
+    check(r#"{"id":"c"}"#, true);
+    // Numbers, quoted or not.
+    check(r#"{"id":7}"#, false);
+    check(r#"{"id":"7"}"#, true);
+    // These are no ids: nothing is known of them, and nothing forgotten for them.
+    for payload in [r#"{"t":1}"#, r#"{"id":null}"#, r#"{"id":1.5}"#, r#"{"id":18446744073709551615}"#, "[1]", "7"] {
+        check(payload, false);
+        check(payload, false);
+    }
+    check(r#"{"id":"a"}"#, true);
+    assert_eq!(rig.session.data, 17, "what was dropped is no news");
+    let out = rig.heard(Kind::Hello, r#"{"id":"a"}"#);
+    assert!(out.is_forwarded() && out.dropped().is_none(), "a keep-alive has no identity");
+}
+
+#[test]
+fn a_device_that_repeats_itself_is_there() {
+    let mut rig = knowing(r#""payload.id""#);
+    rig.heard(Kind::Data, r#"{"id":1}"#);
+    rig.log = 60_000;
+    rig.timer();
+    assert_eq!(rig.session.connected, Connected::Offline);
+    let out = rig.heard(Kind::Data, r#"{"id":1}"#);
+    assert_eq!(out.dropped(), Some(Reason::DUPLICATE));
+    assert_eq!((rig.session.connected, out.emitted().len()), (Connected::Online, 1));
+    // The window is a part of the state.
+    let bytes = postcard::to_stdvec(&rig.session).unwrap();
+    rig.session = postcard::from_bytes(&bytes).unwrap();
+    assert_eq!(rig.heard(Kind::Data, r#"{"id":1}"#).dropped(), Some(Reason::DUPLICATE));
+}
+
+#[test]
+fn a_session_of_the_first_form_is_read() {
+    let mut rig = Rig::new();
+    rig.heard(Kind::Data, r#"{"id":1}"#);
+    rig.command("{}", None).unwrap();
+    // The first form had all but the last field, which is one byte where there is nothing in it.
+    let now = postcard::to_stdvec(&rig.session).unwrap();
+    let first = &now[..now.len() - 1];
+    assert_eq!(DeviceSession::read_earlier(1, first), Ok(rig.session.clone()));
+    assert!(DeviceSession::read_earlier(1, &first[..first.len() - 1]).is_err());
+    assert!(DeviceSession::read_earlier(3, &now).is_err(), "a later form is refused, not guessed at");
 }

@@ -3,7 +3,6 @@
 //! One connection takes the place of broker, log and store. What its parts share hangs on it and is made when the first
 //! of them is built; a checked connection has opened nothing.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use telemill_engine::stage::BuildError;
 use telemill_engine::topology::ByteSize;
 
 use super::disk::Disk;
+use super::endpoint::{AuthSpec, COMMANDS, Endpoint, EndpointSettings, EndpointSpec, LimitsSpec, TlsSpec};
 
 /// The embedded default as written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -24,6 +24,19 @@ pub struct EmbeddedConnectionSpec {
     /// Where devices connect over MQTT, as `address:port`; `127.0.0.1:1883` when absent.
     #[serde(default = "default_mqtt_listen")]
     pub mqtt_listen: String,
+    /// Who may connect. Without it, and without certificates (`tls`), only this machine may.
+    #[serde(default)]
+    pub auth: Option<AuthSpec>,
+    /// TLS for the devices.
+    #[serde(default)]
+    pub tls: Option<TlsSpec>,
+    /// What bounds the MQTT endpoint.
+    #[serde(default)]
+    pub limits: LimitsSpec,
+    /// The topic on which a device gets its commands, the only one that can be subscribed to;
+    /// `devices/{device_id}/commands` when absent.
+    #[serde(default = "default_commands")]
+    pub commands: String,
     /// What is kept free on the disk of `dir`. Below it nothing is acknowledged until there is room; `256MiB` when absent.
     #[serde(default = "default_min_free")]
     pub min_free: ByteSize,
@@ -31,6 +44,10 @@ pub struct EmbeddedConnectionSpec {
 
 fn default_mqtt_listen() -> String {
     "127.0.0.1:1883".to_owned()
+}
+
+fn default_commands() -> String {
+    COMMANDS.to_owned()
 }
 
 fn default_min_free() -> ByteSize {
@@ -41,34 +58,29 @@ fn default_min_free() -> ByteSize {
 #[derive(Debug)]
 pub struct EmbeddedConnection {
     dir: PathBuf,
-    mqtt_listen: SocketAddr,
+    endpoint: Endpoint,
     min_free: u64,
 }
 
 impl Connection for EmbeddedConnection {
     const KIND: &'static str = "embedded";
+    const HAS_TOPICS: bool = true;
     type Spec = EmbeddedConnectionSpec;
 
     fn check(spec: EmbeddedConnectionSpec, cx: &mut CheckContext<'_>) -> Option<Self> {
         if spec.dir.as_os_str().is_empty() {
             cx.problem("dir", "embedded::no_dir", "the data directory has no name", "name one, such as `data/`");
         }
-        let listen = spec.mqtt_listen.parse::<SocketAddr>();
-        match &listen {
-            Err(_) => {
-                let message = format!("`{}` is no address to listen on", spec.mqtt_listen);
-                let hint = "write an IP address and a port, such as `127.0.0.1:1883`";
-                cx.problem("mqtt_listen", "embedded::bad_address", message, hint);
-            }
-            Ok(address) if !address.ip().is_loopback() => {
-                let message = format!("`{address}` can be reached from other machines, and nothing asks who connects");
-                cx.problem("mqtt_listen", "embedded::open_address", message, "listen on `127.0.0.1`");
-            }
-            Ok(_) => {}
-        }
-        let mqtt_listen = listen.ok().filter(|address| address.ip().is_loopback())?;
+        let endpoint = EndpointSpec {
+            mqtt_listen: spec.mqtt_listen,
+            auth: spec.auth,
+            tls: spec.tls,
+            limits: spec.limits,
+            commands: spec.commands,
+        };
+        let endpoint = Endpoint::new(EndpointSettings::check(endpoint, cx)?);
         let named = !spec.dir.as_os_str().is_empty();
-        named.then_some(EmbeddedConnection { dir: spec.dir, mqtt_listen, min_free: spec.min_free.into() })
+        named.then_some(EmbeddedConnection { dir: spec.dir, endpoint, min_free: spec.min_free.into() })
     }
 }
 
@@ -78,9 +90,9 @@ impl EmbeddedConnection {
         &self.dir
     }
 
-    /// Where devices connect.
-    pub fn mqtt_listen(&self) -> SocketAddr {
-        self.mqtt_listen
+    /// Where devices connect over MQTT.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// The data directory, opened by the first who asks and shared with all others of this process.
@@ -114,8 +126,8 @@ mod tests {
         check(r#"{"dir":"data/","mqtt_listen":"[::1]:0","min_free":"1MiB"}"#, &[]);
         check(
             r#"{"dir":"","mqtt_listen":"localhost:1883"}"#,
-            &["dir embedded::no_dir", "mqtt_listen embedded::bad_address"],
+            &["dir embedded::no_dir", "mqtt_listen embedded::mqtt_listen"],
         );
-        check(r#"{"dir":"d","mqtt_listen":"0.0.0.0:1883"}"#, &["mqtt_listen embedded::open_address"]);
+        check(r#"{"dir":"d","mqtt_listen":"0.0.0.0:1883"}"#, &["mqtt_listen embedded::open_endpoint"]);
     }
 }

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
@@ -51,6 +51,7 @@ pub struct EmbeddedDeadLetters {
 
 impl Component for EmbeddedDeadLetters {
     const KIND: &'static str = "embedded";
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
     type Spec = EmbeddedDeadLettersSpec;
     type Checked = CheckedDeadLetters;
 

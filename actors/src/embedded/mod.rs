@@ -1,11 +1,15 @@
 //! The embedded default: what Kafka, Redis and an MQTT broker do for a site, in this process and one data directory.
 
+pub(crate) mod codes;
 pub mod connection;
 pub mod dead_letters;
 pub mod disk;
+pub mod endpoint;
 pub(crate) mod log;
 pub mod router;
 pub mod source;
+pub mod state;
+pub mod store;
 mod submit;
 
-pub use connection::EmbeddedConnection;
+pub use connection::{EmbeddedConnection, EmbeddedConnectionSpec};

@@ -42,6 +42,7 @@ pub struct KafkaConnection {
 
 impl Connection for KafkaConnection {
     const KIND: &'static str = "kafka";
+    const HAS_TOPICS: bool = true;
     type Spec = KafkaConnectionSpec;
 
     fn check(spec: KafkaConnectionSpec, cx: &mut CheckContext<'_>) -> Option<Self> {
@@ -76,6 +77,11 @@ impl KafkaConnection {
     /// The brokers named, for messages.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// The cluster's name among the other sides of a stage.
+    pub(crate) fn peer(&self) -> String {
+        format!("kafka {}", self.brokers)
     }
 
     /// What every client of this cluster is configured with.

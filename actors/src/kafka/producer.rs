@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
+use telemill_engine::peers::Peers;
 use telemill_engine::stage::BuildError;
 use tokio::sync::watch;
 
@@ -33,8 +34,11 @@ pub(crate) struct Settings {
 const BUFFERED_RECORDS: &str = "100000";
 /// The largest batch of records in one request, where the topics do not allow for less.
 const BATCH_BYTES: u64 = 1_000_000;
-/// How long the reporting thread sleeps when nothing happens. It also writes the marks that found the queue full.
-const IDLE: Duration = Duration::from_millis(100);
+/// How long the reporting thread listens for reports at a time. It also writes the marks that found the queue full. At
+/// the end of each time the client library spins for up to a millisecond: so not too short.
+const LISTEN: Duration = Duration::from_millis(500);
+/// How long the reporting thread sleeps when nothing is under way, unless something is sent.
+const SLEEP: Duration = Duration::from_secs(1);
 /// How long a producer that is let go of waits for the answers to what is on the wire.
 const IN_FLIGHT: Duration = Duration::from_secs(5);
 
@@ -66,6 +70,7 @@ impl Producer {
     pub(crate) fn connect(
         connection: &KafkaConnection,
         stage: &str,
+        peers: &Peers,
         settings: &Settings,
         topics: &[EnsuredTopic],
         marks: Option<&EnsuredTopic>,
@@ -89,7 +94,8 @@ impl Producer {
         let targets = topics.iter().map(target).collect();
         let mark_partitions = marks.map_or(0, |topic| topic.partitions);
         let ledger = Ledger::new(targets, mark_partitions, before);
-        let reports = Reports::new(stage, topics, marks, ledger);
+        let brokers = peers.peer(connection.peer());
+        let reports = Reports::new(stage, brokers, topics, marks, ledger);
         let failed = |why: String| BuildError::Impossible(format!("cannot make a kafka producer: {why}"));
         let client: Client = config.create_with_context(reports).map_err(|error| failed(error.to_string()))?;
         let client = Arc::new(client);
@@ -110,7 +116,9 @@ impl Producer {
                 .payload(record.value)
                 .headers(record.headers);
         base.key = record.key;
-        client.send(base).map_err(|(error, _)| send_error(&error))
+        client.send(base).map_err(|(error, _)| send_error(&error))?;
+        self.reports.expect();
+        Ok(())
     }
 
     /// What is in flight.
@@ -169,6 +177,7 @@ impl Producer {
                 tracing::warn!(code = "kafka_close", stage = reports.stage(), %error, "closed with records on the wire");
             }
             poller.stop.store(true, Ordering::Relaxed);
+            poller.thread.thread().unpark();
             // A thread that panicked has said so.
             let _ = poller.thread.join();
             drop(client);
@@ -229,9 +238,13 @@ impl Poller {
         let stop = Arc::new(AtomicBool::new(false));
         let (client, stopped) = (client.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("kafka reports".to_owned()).spawn(move || {
+            let reports = client.context();
             while !stopped.load(Ordering::Relaxed) {
-                client.poll(IDLE);
-                client.context().write_marks(&client);
+                let slept = reports.sleep_unless(|| client.in_flight_count() > 0, SLEEP);
+                // Also after a sleep: that the brokers are gone is heard only here.
+                client.poll(if slept { Duration::ZERO } else { LISTEN });
+                reports.write_marks(&client);
+                reports.look_for_brokers(&client);
             }
         })?;
         Ok(Poller { stop, thread })

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -12,6 +13,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use telemill_engine::clock::Timestamp;
+use telemill_engine::peers::Peer;
 use telemill_engine::record::{Kind, Reason};
 use tokio::sync::Notify;
 
@@ -23,6 +25,8 @@ use crate::log::mark::{MARK_VERSION, Mark};
 
 /// How long a sender waits for room before it looks again by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long the brokers may take to say that they are there.
+const BROKERS_WITHIN: Duration = Duration::from_secs(1);
 
 /// The client under a producer.
 pub(crate) type Client = BaseProducer<Reports>;
@@ -41,6 +45,10 @@ pub(crate) enum SendError {
 /// See the module.
 pub(crate) struct Reports {
     stage: String,
+    /// The brokers, for those who look at the stage.
+    brokers: Peer,
+    /// A connection failed: whether the brokers are there is to be found out.
+    brokers_in_doubt: AtomicBool,
     topics: Vec<String>,
     ledger: Mutex<Ledger>,
     /// The ledger is frozen; read for every record, so not behind its lock.
@@ -48,6 +56,9 @@ pub(crate) struct Reports {
     wants_room: AtomicBool,
     room: Notify,
     client: OnceLock<Weak<Client>>,
+    /// The thread that listens for reports, and whether it sleeps because nothing is under way.
+    listener: OnceLock<Thread>,
+    is_asleep: AtomicBool,
     marks: Option<String>,
     /// The mark that is being written, and the next partition to write it to. Its lock keeps marks in order.
     writing: Mutex<Option<(DueMark, i32)>>,
@@ -62,6 +73,7 @@ impl ClientContext for Reports {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
             self.freeze(&self.fatal_error().unwrap_or_else(|| reason.to_owned()));
         }
+        self.brokers_in_doubt.store(true, Ordering::Relaxed);
         tracing::warn!(code = "kafka_client", stage = self.stage, %error, "{reason}");
     }
 
@@ -99,15 +111,25 @@ impl ProducerContext for Reports {
 }
 
 impl Reports {
-    pub(super) fn new(stage: &str, topics: &[EnsuredTopic], marks: Option<&EnsuredTopic>, ledger: Ledger) -> Self {
+    pub(super) fn new(
+        stage: &str,
+        brokers: Peer,
+        topics: &[EnsuredTopic],
+        marks: Option<&EnsuredTopic>,
+        ledger: Ledger,
+    ) -> Self {
         Reports {
             stage: stage.to_owned(),
+            brokers,
+            brokers_in_doubt: AtomicBool::new(false),
             topics: topics.iter().map(|topic| topic.name.clone()).collect(),
             ledger: Mutex::new(ledger),
             broken: AtomicBool::new(false),
             wants_room: AtomicBool::new(false),
             room: Notify::new(),
             client: OnceLock::new(),
+            listener: OnceLock::new(),
+            is_asleep: AtomicBool::new(false),
             marks: marks.map(|topic| topic.name.clone()),
             writing: Mutex::new(None),
         }
@@ -142,6 +164,29 @@ impl Reports {
         let _ = tokio::time::timeout(LOOK_AGAIN, self.room.notified()).await;
     }
 
+    /// Something was sent: whoever listens for reports must not sleep.
+    pub(super) fn expect(&self) {
+        if self.is_asleep.load(Ordering::SeqCst) && self.is_asleep.swap(false, Ordering::SeqCst) {
+            self.listener.get().into_iter().for_each(Thread::unpark);
+        }
+    }
+
+    /// For the thread that listens for reports: sleeps until something is sent, at most `limit`, unless something is
+    /// under way; whether it slept.
+    pub(super) fn sleep_unless(&self, is_under_way: impl Fn() -> bool, limit: Duration) -> bool {
+        if is_under_way() {
+            return false;
+        }
+        self.listener.get_or_init(thread::current);
+        self.is_asleep.store(true, Ordering::SeqCst);
+        // Looked at again behind the flag: what is sent from now on wakes this thread.
+        if !is_under_way() {
+            thread::park_timeout(limit);
+        }
+        self.is_asleep.store(false, Ordering::SeqCst);
+        true
+    }
+
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -160,6 +205,24 @@ impl Reports {
     fn fatal_error(&self) -> Option<String> {
         let (code, why) = self.client()?.client().fatal_error()?;
         Some(format!("the idempotent producer failed: {code}: {why}"))
+    }
+
+    /// Finds out whether the brokers are there, once that is in doubt. Blocks for [`BROKERS_WITHIN`] at most, and only
+    /// while there is nothing to be heard from them.
+    ///
+    /// The client says when a connection fails, which may have been one of several; it does not say when all is well
+    /// again, and while there is nothing to write it may not find out.
+    pub(super) fn look_for_brokers(&self, client: &Client) {
+        if self.is_broken() || !self.brokers_in_doubt.load(Ordering::Relaxed) {
+            return;
+        }
+        match client.client().fetch_metadata(self.topics.first().map(String::as_str), BROKERS_WITHIN) {
+            Ok(_) => {
+                self.brokers_in_doubt.store(false, Ordering::Relaxed);
+                self.brokers.back();
+            }
+            Err(error) => self.brokers.lost(error),
+        }
     }
 
     pub(super) fn why_broken(&self) -> String {
@@ -185,7 +248,10 @@ impl Reports {
                     .headers(HeaderWriter::default().identity(mark.id, time, &Kind::Mark));
                 let sent = client.send(record).map_err(|(error, _)| send_error(&error));
                 match sent {
-                    Ok(()) => *next += 1,
+                    Ok(()) => {
+                        self.expect();
+                        *next += 1;
+                    }
                     Err(SendError::Full) => {
                         *delivered = value.delivered;
                         return;

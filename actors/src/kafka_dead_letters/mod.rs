@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
@@ -62,6 +62,7 @@ pub struct KafkaDeadLetters {
 
 impl Component for KafkaDeadLetters {
     const KIND: &'static str = "kafka";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaDeadLettersSpec;
     type Checked = CheckedDeadLetters;
 
@@ -88,7 +89,7 @@ impl Component for KafkaDeadLetters {
         wanted.max_message_bytes.get_or_insert(LARGEST);
         let topics = ensure(connection, &[wanted]).await?;
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
-        let producer = Producer::connect(connection, &cx.stage, settings, &topics, None, before)?;
+        let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, None, before)?;
         let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
         let submitter = Submitter::new(producer, form, earlier);
         let view = submitter.view();

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::sink::{Completion, Sink};
 use telemill_engine::stage::{BuildError, Component};
@@ -78,6 +78,7 @@ pub struct KafkaRouter {
 
 impl Component for KafkaRouter {
     const KIND: &'static str = "kafka_router";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaRouterSpec;
     type Checked = CheckedRouter;
 
@@ -105,7 +106,7 @@ impl Component for KafkaRouter {
         let mut topics = ensure(connection, &wanted).await?;
         let marks = cx.marks.as_ref().and_then(|_| topics.pop());
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
-        let producer = Producer::connect(connection, &cx.stage, settings, &topics, marks.as_ref(), before)?;
+        let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, marks.as_ref(), before)?;
         let submitter = Submitter::new(producer, RouterForm::new(route.clone()), earlier);
         let view = submitter.view();
         lives.begin(view.clone(), &topics, began);
@@ -114,7 +115,7 @@ impl Component for KafkaRouter {
         if let (Route::Single, [topic]) = (route, topics.as_slice()) {
             let journal = KafkaJournal::new(connection, &cx.stage, topic, view);
             cx.ports.offer_journal(&cx.stage, Arc::new(journal));
-            cx.ports.offer_alert_log(Arc::new(KafkaAlertLog::new(connection, &cx.stage, topic)));
+            cx.ports.offer_alert_log(&cx.stage, Arc::new(KafkaAlertLog::new(connection, &cx.stage, topic)));
         }
         Ok(KafkaRouter { submitter })
     }

@@ -1,5 +1,3 @@
-use std::any::Any;
-
 use telemill_engine::context::{Connection, Connections, TopicDecl, Topics};
 
 use super::*;
@@ -20,8 +18,7 @@ fn check(spec: &str) -> Result<CheckedRouter, Vec<String>> {
     };
     let log = serde_json::from_str(r#"{"brokers":["127.0.0.1:9092"]}"#).unwrap();
     let log = KafkaConnection::check(log, &mut cx).unwrap();
-    let log: Arc<dyn Any + Send + Sync> = Arc::new(log);
-    connections.insert("log".into(), ("kafka", log));
+    connections.insert("log", Arc::new(log));
     cx.connections = &connections;
     let checked = KafkaRouter::check(spec, &mut cx);
     checked.ok_or_else(|| problems.into_iter().map(|p| format!("{} {}", p.at, p.code)).collect())

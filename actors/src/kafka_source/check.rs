@@ -103,7 +103,7 @@ mod tests {
         };
         let log = serde_json::from_str(r#"{"brokers":["127.0.0.1:9092"]}"#).unwrap();
         let log = KafkaConnection::check(log, &mut cx).unwrap();
-        connections.insert("log".to_owned(), ("kafka", Arc::new(log)));
+        connections.insert("log", Arc::new(log));
         let mut cx = CheckContext {
             name: "events",
             inputs: &[],

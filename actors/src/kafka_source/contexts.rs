@@ -3,6 +3,7 @@
 //! An outage is no failure: the library reconnects for as long as it takes. Its errors repeat with every attempt, so
 //! each sort is logged the first time and again only after things were well in between.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::ClientContext;
@@ -16,11 +17,13 @@ pub(super) struct Complaints {
     topology: Arc<str>,
     stage: Arc<str>,
     heard: Mutex<Vec<RDKafkaErrorCode>>,
+    /// Whether the brokers are there is to be found out.
+    in_doubt: AtomicBool,
 }
 
 impl Complaints {
     pub(super) fn new(topology: Arc<str>, stage: Arc<str>) -> Self {
-        Complaints { topology, stage, heard: Mutex::default() }
+        Complaints { topology, stage, heard: Mutex::default(), in_doubt: AtomicBool::new(false) }
     }
 
     /// Logs an error of a sort not heard since all was well; whether it did.
@@ -29,6 +32,7 @@ impl Complaints {
         if code == RDKafkaErrorCode::PartitionEOF {
             return false;
         }
+        self.in_doubt.store(true, Ordering::Relaxed);
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = !heard.contains(&code);
         if is_new {
@@ -37,6 +41,11 @@ impl Complaints {
             tracing::warn!(code = "kafka_source_waits", topology, stage, %error, "{reason}; waiting for kafka");
         }
         is_new
+    }
+
+    /// Whether there was a complaint since this was last asked: the one that was heard may be of one broker of several.
+    pub(super) fn take_doubt(&self) -> bool {
+        self.in_doubt.swap(false, Ordering::Relaxed)
     }
 
     /// All is well: whoever was heard may be heard again.

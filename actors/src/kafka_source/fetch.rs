@@ -38,6 +38,14 @@ pub(super) type Fetcher = BaseConsumer<FetchContext>;
 const BURST: usize = 64;
 /// How long the thread sleeps at most, and how often it looks into every queue.
 const NAP: Duration = Duration::from_millis(20);
+/// How long it waits for the rest, when it was woken by the first that came.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// Lets an answer of the broker come in whole.
+#[expect(clippy::disallowed_methods, reason = "this thread is the source's own; no actor waits for it")]
+fn gather() {
+    thread::sleep(GATHER);
+}
 const TELL_PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Connects the client. It fetches nothing before [`run`] is told what.
@@ -105,6 +113,7 @@ impl Fetching<'_> {
         let first = self.reading.range(later).next().or_else(|| self.reading.first_key_value());
         self.turn = first.map_or(Partition::MIN, |(partition, _)| *partition);
         let (before, from): (Vec<_>, Vec<_>) = self.reading.iter_mut().partition(|(at, _)| **at < self.turn);
+        let mut ready = Vec::new();
         for (partition, reading) in from.into_iter().chain(before) {
             let (read, fault) = reading.read(&self.shared.setup, look);
             moved |= read;
@@ -121,12 +130,17 @@ impl Fetching<'_> {
                 out.push(Item { topic: next.lane, offset: next.offset, weight: next.weight, body: next.item });
             }
             if !out.is_empty() {
-                moved = true;
-                self.shared.put(*partition, reading.generation, out);
+                ready.push((*partition, reading.generation, out));
             }
         }
+        moved |= !ready.is_empty();
+        self.shared.put(ready);
         if !moved {
             thread::park_timeout(NAP);
+            if now.elapsed() < NAP {
+                // The first message of an answer woke it. One look at the whole answer costs less than one at each part.
+                gather();
+            }
         }
         Ok(())
     }

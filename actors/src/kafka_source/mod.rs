@@ -22,6 +22,7 @@ mod contexts;
 mod fetch;
 mod group;
 mod keeper;
+mod presence;
 mod reader;
 mod running;
 mod setup;
@@ -31,7 +32,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use telemill_engine::context::{BuildContext, CheckContext, TopicDecl};
+use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::runtime::TimeMode;
 use telemill_engine::source::Source;
@@ -41,6 +42,7 @@ pub use acker::KafkaAcker;
 pub use check::{CheckedKafkaSource, KafkaSourceSpec};
 pub use reader::KafkaReader;
 
+use crate::kafka::connection::KafkaConnection;
 use crate::kafka::topics;
 use crate::log::command::topic_of_commands;
 use crate::log::reading::{Reading, Topic};
@@ -54,6 +56,7 @@ pub struct KafkaSource(Running);
 
 impl Component for KafkaSource {
     const KIND: &'static str = "kafka_source";
+    const CONNECTION: &'static str = KafkaConnection::KIND;
     type Spec = KafkaSourceSpec;
     type Checked = CheckedKafkaSource;
 
@@ -95,10 +98,11 @@ impl Component for KafkaSource {
         }
         let topics = ensured.into_iter().map(|topic| Topic { name: topic.name.into(), id: topic.id }).collect();
         let (topology, stage) = (cx.topology.clone(), cx.stage.clone());
-        let reading = Reading { topology, stage, topics, has_marks, resume: checked.resume };
+        let reading = Reading { topology, stage, topics, has_marks, partitions, resume: checked.resume };
         let setup = Setup {
             reading,
             connection: checked.connection.clone(),
+            brokers: cx.peers.peer(checked.connection.peer()),
             group: checked.group.clone(),
             partitions,
             session_timeout: checked.session_timeout,

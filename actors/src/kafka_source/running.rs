@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::contexts::Complaints;
 use super::setup::Setup;
 use super::shared::Shared;
-use super::{fetch, group, keeper};
+use super::{fetch, group, keeper, presence};
 
 /// How long the threads are waited for. A client that hangs while it is closed is left to itself.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
@@ -51,6 +51,8 @@ impl Running {
         let (committed, last_commit) = oneshot::channel();
         let joined = member.clone();
         thread("kafka group", &shared, &alive, None, move |shared| group::run(joined, shared))?;
+        let (asked, heard) = (fetcher.clone(), complaints.clone());
+        thread("kafka presence", &shared, &alive, None, move |shared| presence::run(&asked, shared, &heard))?;
         thread("kafka fetch", &shared, &alive, Some(|shared| &shared.fetcher), move |shared| {
             fetch::run(&fetcher, shared)
         })?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use telemill_engine::peers::Peer;
 
 use crate::kafka::connection::KafkaConnection;
 use crate::log::reading::Reading;
@@ -19,6 +20,8 @@ use crate::log::reading::Reading;
 pub(super) struct Setup {
     pub(super) reading: Reading,
     pub(super) connection: Arc<KafkaConnection>,
+    /// The brokers, for those who look at the stage.
+    pub(super) brokers: Peer,
     pub(super) group: String,
     /// Partitions of every topic.
     pub(super) partitions: i32,

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::str::FromStr;
 
 use telemill_engine::clock::Timestamp;
-use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record};
+use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record, Sent};
 use ulid::Ulid;
 
 const EVENT_ID: &str = "event-id";
@@ -17,6 +17,8 @@ const SLOT_SESSION: &str = "slot-session";
 const DELIVERY: &str = "delivery";
 const PACKET_ID: &str = "packet-id";
 const PAYLOAD_HASH: &str = "payload-hash";
+const DUP: &str = "dup";
+const WILL: &str = "will";
 const TRACEPARENT: &str = "traceparent";
 const DEAD_REASON: &str = "dead-reason";
 const DEAD_DETAIL: &str = "dead-detail";
@@ -24,6 +26,9 @@ const DEAD_STAGE: &str = "dead-stage";
 const DEAD_ATTEMPTS: &str = "dead-attempts";
 const DEAD_SOURCE: &str = "dead-source";
 const DEAD_AT: &str = "dead-at-ms";
+
+/// The value of a header that is there or not.
+const SAID: &[u8] = b"1";
 
 /// Headers as a log's client takes them, in order.
 pub trait HeaderList: Sized {
@@ -61,6 +66,9 @@ impl HeaderWriter {
             headers = self.add_text(headers, PACKET_ID, format_args!("{}", origin.packet_id));
             headers = self.add_text(headers, PAYLOAD_HASH, format_args!("{:016x}", origin.payload_hash));
         }
+        for (name, _) in [(DUP, record.sent.dup), (WILL, record.sent.will)].into_iter().filter(|(_, said)| *said) {
+            headers = headers.with(name, SAID);
+        }
         match &record.traceparent {
             Some(traceparent) => headers.with(TRACEPARENT, traceparent.as_bytes()),
             None => headers,
@@ -95,6 +103,8 @@ pub struct MessageHeaders<'a> {
     delivery: Option<&'a [u8]>,
     packet_id: Option<&'a [u8]>,
     payload_hash: Option<&'a [u8]>,
+    dup: Option<&'a [u8]>,
+    will: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
 }
 
@@ -113,6 +123,8 @@ impl<'a> MessageHeaders<'a> {
             DELIVERY => &mut self.delivery,
             PACKET_ID => &mut self.packet_id,
             PAYLOAD_HASH => &mut self.payload_hash,
+            DUP => &mut self.dup,
+            WILL => &mut self.will,
             TRACEPARENT => &mut self.traceparent,
             _ => return,
         };
@@ -146,6 +158,12 @@ impl<'a> MessageHeaders<'a> {
         })
     }
 
+    /// What the protocol said of it.
+    pub fn sent(&self) -> Sent {
+        let said = |value: Option<&[u8]>| value.is_some_and(|value| value == SAID);
+        Sent { dup: said(self.dup), will: said(self.will) }
+    }
+
     /// The W3C trace context.
     pub fn traceparent(&self) -> Option<&'a str> {
         text(self.traceparent)
@@ -177,6 +195,7 @@ mod tests {
             packet_id: 65_535,
             payload_hash: 0xab,
         });
+        record.sent = Sent { dup: true, will: true };
         record.traceparent = Some("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".into());
         record
     }
@@ -211,6 +230,8 @@ mod tests {
                 ("delivery", "41"),
                 ("packet-id", "65535"),
                 ("payload-hash", "00000000000000ab"),
+                ("dup", "1"),
+                ("will", "1"),
                 ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ]
         );
@@ -252,7 +273,7 @@ mod tests {
         assert_eq!(read.event_id(), Some(record.id));
         assert_eq!(read.received_at(), Some(record.received_at));
         assert_eq!(read.kind(), record.kind);
-        assert_eq!(read.origin(), record.origin);
+        assert_eq!((read.origin(), read.sent()), (record.origin, record.sent));
         assert_eq!(read.traceparent(), record.traceparent.as_deref());
     }
 
@@ -270,6 +291,6 @@ mod tests {
         }
         assert_eq!((read.event_id(), read.received_at()), (None, None));
         assert_eq!(read.kind(), Kind::Data);
-        assert_eq!(read.origin(), None);
+        assert_eq!((read.origin(), read.sent()), (None, Sent::default()));
     }
 }

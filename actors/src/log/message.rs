@@ -76,6 +76,7 @@ impl Parts<'_> {
         record.message = Some(message.clone());
         record.position = Some(self.position);
         record.origin = self.headers.origin();
+        record.sent = self.headers.sent();
         record.traceparent = self.headers.traceparent().map(Arc::from);
         Ok(record)
     }
@@ -106,6 +107,7 @@ impl Parts<'_> {
         let mut record = Record::new(id, device, self.headers.kind(), raw, time);
         record.position = Some(self.position);
         record.origin = self.headers.origin();
+        record.sent = self.headers.sent();
         record.traceparent = self.headers.traceparent().map(Arc::from);
         let source = format!("{}/{}/{}", self.topic, self.position.partition, self.position.offset);
         let why =

@@ -9,6 +9,7 @@ use telemill_engine::source::RejectedRecord;
 use super::mark::{MARK_VERSION, Mark};
 use super::merge::{Gate, In};
 use super::message::Taken;
+use super::murmur2::partition_of;
 use super::resume::Resume;
 
 /// A topic that a source reads.
@@ -27,6 +28,8 @@ pub(crate) struct Reading {
     pub(crate) topics: Vec<Topic>,
     /// Whether the last topic carries marks.
     pub(crate) has_marks: bool,
+    /// Partitions of every topic.
+    pub(crate) partitions: i32,
     pub(crate) resume: Resume,
 }
 
@@ -42,6 +45,9 @@ impl Reading {
     /// A message of the topic at index `topic` as the merge takes it.
     pub(crate) fn to_merge(&self, taken: Taken, topic: usize, offset: i64) -> In<Body> {
         let (body, gates) = match taken.record {
+            Ok(record) if record.kind != Kind::Mark && !self.is_at_home(&record) => {
+                (self.elsewhere(record, topic), Vec::new())
+            }
             Ok(record) => self.as_mark(record, topic),
             unfit => (unfit, Vec::new()),
         };
@@ -50,6 +56,24 @@ impl Reading {
             Err(rejected) => rejected.record.weight(),
         };
         In { offset, time: taken.time.as_millis(), gates, weight, item: body }
+    }
+
+    /// Whether the record stands in the partition that its device belongs to. Else the device may have records in several:
+    /// their order would not be known, and several shards would have a session of it.
+    fn is_at_home(&self, record: &Record) -> bool {
+        let home = partition_of(record.device.as_str().as_bytes(), self.partitions);
+        record.position.is_none_or(|position| position.partition == home)
+    }
+
+    fn elsewhere(&self, record: Record, topic: usize) -> Body {
+        let (device, count) = (record.device.clone(), self.partitions);
+        let home = partition_of(device.as_str().as_bytes(), count);
+        let here = record.position.map_or(-1, |position| position.partition);
+        let detail = format!(
+            "device `{device}` belongs to partition {home} of {count} (murmur2 of its id), and this record is in {here}: \
+             its producer has to write the device id as the key, with Kafka's default partitioner"
+        );
+        self.refused(record, topic, Reason::WRONG_PARTITION, detail)
     }
 
     /// Marks are taken from their own topic only, and nothing else is.
@@ -74,19 +98,23 @@ impl Reading {
         mark.delivered.iter().filter_map(|(name, offset)| Some((lane(name)?, *offset))).collect()
     }
 
-    fn unfit(&self, mut record: Record, topic: usize, detail: String) -> (Body, Vec<Gate>) {
+    fn unfit(&self, record: Record, topic: usize, detail: String) -> (Body, Vec<Gate>) {
+        (self.refused(record, topic, Reason::BAD_ENVELOPE, detail), Vec::new())
+    }
+
+    fn refused(&self, mut record: Record, topic: usize, reason: Reason, detail: String) -> Body {
         // The whole message is what a dead letter holds.
         if let Some(message) = record.message.take() {
             record.payload = message;
         }
         let (partition, offset) = record.position.map_or((-1, -1), |position| (position.partition, position.offset));
         let why = DeadReason {
-            reason: Reason::BAD_ENVELOPE,
+            reason,
             detail: detail.into(),
             stage: Arc::clone(&self.stage),
             attempts: 1,
             source: format!("{}/{partition}/{offset}", self.topics[topic].name).into(),
         };
-        (Err(Box::new(RejectedRecord { record, why })), Vec::new())
+        Err(Box::new(RejectedRecord { record, why }))
     }
 }

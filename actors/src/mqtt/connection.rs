@@ -131,6 +131,11 @@ impl MqttConnection {
         format!("{}:{}", self.host, self.port)
     }
 
+    /// The broker's name among the other sides of a stage.
+    pub(crate) fn peer(&self) -> String {
+        format!("mqtt {}", self.address())
+    }
+
     /// rumqttc's options for one client, for [`Link::connect`](super::link::Link::connect). Never print them.
     ///
     /// `packet_limit` bounds what is read; what is sent is bounded by MQTT alone.

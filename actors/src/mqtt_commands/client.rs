@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc::{Packet, Publish, QoS};
+use telemill_engine::peers::Peer;
 use telemill_engine::record::Reason;
 use telemill_engine::sink::Submitted;
 use thiserror::Error;
@@ -45,6 +46,8 @@ pub(super) struct Client {
     pub(super) connection: Arc<MqttConnection>,
     pub(super) client_id: String,
     pub(super) jobs: mpsc::Receiver<Job>,
+    /// The broker, for those who look at the stage.
+    pub(super) broker: Peer,
 }
 
 #[derive(Debug, Error)]
@@ -71,6 +74,7 @@ impl Client {
         loop {
             let (lasted, down) = match self.connect().await {
                 Ok(link) => {
+                    self.broker.back();
                     let since = Instant::now();
                     match self.serve(link).await {
                         Ok(()) => return,
@@ -79,6 +83,7 @@ impl Client {
                 }
                 Err(error) => (Duration::ZERO, error.into()),
             };
+            self.broker.lost(&down);
             let pause = backoff.after(lasted, random());
             if backoff.failures() == 1 {
                 tracing::warn!(

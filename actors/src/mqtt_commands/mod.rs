@@ -11,10 +11,9 @@ mod outstanding;
 use std::sync::Arc;
 use std::time::Duration;
 
-use schemars::JsonSchema;
-use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
+use telemill_engine::registry::CommandsSpec;
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component};
 use tokio::sync::{mpsc, oneshot};
@@ -26,16 +25,6 @@ use crate::mqtt::{MqttConnection, TopicTemplate};
 /// How long a graceful end may take, before the connection is cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
-/// Where commands are published.
-#[derive(Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MqttCommandsSpec {
-    /// The broker: a connection of kind `mqtt`.
-    pub connection: String,
-    /// The topic of a device's commands, such as `devices/{device_id}/commands`.
-    pub topic: String,
-}
-
 /// `mqtt_commands`, proven.
 #[derive(Clone, Debug)]
 pub struct MqttCommandsChecked {
@@ -43,19 +32,6 @@ pub struct MqttCommandsChecked {
     pub connection: Arc<MqttConnection>,
     /// The topic of a device's commands.
     pub topic: TopicTemplate,
-}
-
-impl MqttCommandsSpec {
-    /// Proves the spec where it stands inside another one: `at` is its place there, empty for its own.
-    pub fn check_at(self, at: &str, cx: &mut CheckContext<'_>) -> Option<MqttCommandsChecked> {
-        let place = |field: &str| if at.is_empty() { field.to_owned() } else { format!("{at}.{field}") };
-        let connection = cx.connection::<MqttConnection>(&place("connection"), &self.connection);
-        let topic = TopicTemplate::parse(&self.topic).map_err(|error| {
-            let message = format!("`{}`: {error}", self.topic);
-            cx.problem(place("topic"), "mqtt_commands::topic", message, "such as devices/{device_id}/commands");
-        });
-        Some(MqttCommandsChecked { connection: connection?, topic: topic.ok()? })
-    }
 }
 
 /// A sink that publishes commands.
@@ -73,11 +49,17 @@ impl Drop for MqttCommands {
 
 impl Component for MqttCommands {
     const KIND: &'static str = "mqtt_commands";
-    type Spec = MqttCommandsSpec;
+    const CONNECTION: &'static str = MqttConnection::KIND;
+    type Spec = CommandsSpec;
     type Checked = MqttCommandsChecked;
 
     fn check(spec: Self::Spec, cx: &mut CheckContext<'_>) -> Option<Self::Checked> {
-        spec.check_at("", cx)
+        let connection = cx.connection::<MqttConnection>("connection", &spec.connection);
+        let topic = TopicTemplate::parse(&spec.topic).map_err(|error| {
+            let message = format!("`{}`: {error}", spec.topic);
+            cx.problem("topic", "mqtt_commands::topic", message, "such as devices/{device_id}/commands");
+        });
+        Some(MqttCommandsChecked { connection: connection?, topic: topic.ok()? })
     }
 
     async fn build(checked: &Self::Checked, cx: &BuildContext) -> Result<Self, BuildError> {
@@ -89,6 +71,7 @@ impl Component for MqttCommands {
             connection: checked.connection.clone(),
             client_id: format!("telemill-{}-{}", cx.topology, cx.stage),
             jobs: receiver,
+            broker: cx.peers.peer(checked.connection.peer()),
         };
         let task = tokio::spawn(client.run());
         Ok(MqttCommands { topic: checked.topic.clone(), jobs: Some(jobs), task })
@@ -128,23 +111,31 @@ impl Sink for MqttCommands {
 #[cfg(test)]
 mod tests {
     use telemill_engine::context::{Connections, Topics};
+    use telemill_engine::registry::CommandSinks;
 
     use super::*;
 
     #[test]
     fn problems_are_at_their_place_in_the_spec_around() {
-        let (connections, topics, mut problems) = (Connections::new(), Topics::default(), Vec::new());
+        let mut sinks = CommandSinks::default();
+        sinks.add::<MqttCommands>();
+        let (topics, mut problems) = (Topics::default(), Vec::new());
+        let none = Connections::with_command_sinks(sinks.clone());
         let mut cx = CheckContext {
             name: "sessions",
             inputs: &[],
-            connections: &connections,
+            connections: &none,
             topics: &topics,
             problems: &mut problems,
         };
-        let spec = MqttCommandsSpec { connection: "broker".to_owned(), topic: "devices/+/commands".to_owned() };
-        assert!(spec.clone().check_at("commands", &mut cx).is_none());
-        assert!(MqttCommands::check(spec, &mut cx).is_none());
+        let spec = CommandsSpec { connection: "broker".to_owned(), topic: "devices/+/commands".to_owned() };
+        assert!(cx.command_sink("commands", spec.clone()).is_none());
+        let broker = serde_json::from_str(r#"{"url":"mqtt://broker"}"#).expect("a spec");
+        let broker = MqttConnection::check(broker, &mut cx).expect("a good connection");
+        let connections = Connections::with_command_sinks(sinks).with("broker", Arc::new(broker));
+        cx.connections = &connections;
+        assert!(cx.command_sink("commands", spec).is_none());
         let places: Vec<_> = problems.iter().map(|p| p.at.as_str()).collect();
-        assert_eq!(places, ["commands.connection", "commands.topic", "connection", "topic"]);
+        assert_eq!(places, ["commands.connection", "commands.topic"]);
     }
 }

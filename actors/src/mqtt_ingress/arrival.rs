@@ -14,17 +14,8 @@ use telemill_engine::record::{DeadReason, EventId, Kind, Reason, Record};
 use telemill_engine::source::RejectedRecord;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::payload::{Limits, Unfit};
-use crate::mqtt::TopicTemplate;
-
-/// What one template says of the messages on its topics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) template: TopicTemplate,
-    pub(super) kind: Kind,
-    /// A body that is not JSON is unfit.
-    pub(super) needs_json: bool,
-}
+use crate::ingress::Route;
+use crate::ingress::payload::{Limits, Unfit};
 
 /// What a PUBLISH is.
 #[derive(Debug)]
@@ -106,6 +97,7 @@ mod tests {
     use rumqttc::QoS;
 
     use super::*;
+    use crate::mqtt::TopicTemplate;
 
     fn inspector() -> Inspector {
         let route = |text, needs_json| {

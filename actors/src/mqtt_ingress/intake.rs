@@ -12,13 +12,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use telemill_engine::batch::Previous;
-use telemill_engine::device_id::DeviceId;
-use telemill_engine::record::{EventId, Kind, Origin, Record};
+use telemill_engine::record::{Origin, Record};
 use telemill_engine::source::{RejectedRecord, SourceBatch, SourceError, SourceEvent};
 use tokio::sync::{Notify, watch};
-use ulid::Ulid;
 
-use super::marks::Span;
+use crate::ingress::Mark;
 
 /// The partition of the one slot.
 pub(super) const PARTITION: i32 = 0;
@@ -32,15 +30,6 @@ pub(super) enum Item {
     Record(Record),
     Rejected(RejectedRecord),
     Mark(Mark),
-}
-
-/// A mark that is not handed out yet: it grows as long as nothing comes behind it.
-#[derive(Debug)]
-pub(super) struct Mark {
-    pub(super) id: EventId,
-    pub(super) slot: u16,
-    pub(super) slot_session: Ulid,
-    pub(super) span: Span,
 }
 
 impl Item {
@@ -66,18 +55,6 @@ impl Item {
             Item::Rejected(rejected) => rejected.record.weight() + rejected.why.source.len(),
             Item::Mark(_) => std::mem::size_of::<Item>(),
         }
-    }
-}
-
-impl Mark {
-    fn record(self) -> Record {
-        let Span { since, time } = self.span;
-        let payload = format!(
-            r#"{{"slot":{},"slot_session":"{}","since":{},"time":{}}}"#,
-            self.slot, self.slot_session, since.0, time.0
-        );
-        let device = DeviceId::new(b"mark").expect("the word is in the alphabet");
-        Record::new(self.id, device, Kind::Mark, payload.into(), time)
     }
 }
 

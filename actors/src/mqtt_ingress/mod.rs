@@ -8,11 +8,11 @@
 //! - The subscription is known to be there: a session that the broker lost, or may have lost, is subscribed anew
 //!   (`session`); one that it kept is left alone.
 //! - A broker that is gone is waited for. Nothing is reported as an error that time can heal.
-//! - Time is proven (`marks`): while devices could be heard, a mark a second says so.
+//! - Time is proven (`crate::ingress::pulse`): while devices could be heard, a mark a second says so.
 //!
 //! How it is built: a task (`slot`, `serving`) owns the connection and everything that is known of the session. It meets
 //! the reader and the acker, which the engine drives, in one place (`intake`), and waits for neither. What decides is
-//! pure and stands apart: `redelivery`, `acks`, `marks`, `payload`, `arrival`.
+//! pure and stands apart: `redelivery`, `acks`, `arrival`, and what all ingresses share (`crate::ingress`).
 //!
 //! Limits of what it can do: a packet above the packet limit ([`MqttIngressChecked::packet_limit`]) cannot be read at
 //! all, and a broker that lets it through delivers it again and again; the broker has to refuse it (Mosquitto:
@@ -22,9 +22,7 @@
 mod acks;
 mod arrival;
 mod intake;
-mod marks;
 mod meters;
-mod payload;
 mod recall;
 mod redelivery;
 mod serving;
@@ -38,7 +36,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
 use telemill_engine::checkpoint::StoreError;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::Partition;
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent, SourceReader};
@@ -54,6 +52,7 @@ use self::redelivery::RedeliveryTable;
 use self::session::SlotSession;
 use self::slot::Slot;
 pub use self::spec::{MqttIngressChecked, MqttIngressSpec, Retained};
+use crate::mqtt::MqttConnection;
 
 /// The one slot of this version.
 const SLOT: u16 = 0;
@@ -91,6 +90,7 @@ impl Drop for Task {
 
 impl Component for MqttIngress {
     const KIND: &'static str = "mqtt_ingress";
+    const CONNECTION: &'static str = MqttConnection::KIND;
     type Spec = MqttIngressSpec;
     type Checked = MqttIngressChecked;
 
@@ -120,6 +120,7 @@ impl Component for MqttIngress {
 
         // Above the broker's window, so that a broker that keeps it is always read.
         let intake = Intake::new(2 * usize::from(connection.max_inflight) + 1024);
+        let broker = cx.peers.peer(connection.peer());
         let slot = Slot {
             topology: cx.topology.clone(),
             stage: cx.stage.clone(),
@@ -134,6 +135,7 @@ impl Component for MqttIngress {
             session,
             meters: Meters::new(cx, Self::KIND),
             clock: cx.clock.clone(),
+            broker,
             held: VecDeque::new(),
         };
         let task = Task(tokio::spawn(slot.run()));

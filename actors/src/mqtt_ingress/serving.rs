@@ -13,11 +13,12 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::acks::{AT_ONCE, AckLedger};
 use super::arrival::Arrival;
-use super::intake::{Item, Mark, Orders};
-use super::marks::Pulse;
+use super::intake::{Item, Orders};
 use super::redelivery::Known;
 use super::session::Beginning;
 use super::slot::{Down, Slot};
+use crate::ingress::Mark;
+use crate::ingress::pulse::Pulse;
 use crate::mqtt::link::{Link, LinkError};
 
 /// Marks are a second apart.
@@ -25,6 +26,9 @@ const MARK_EVERY: Duration = Duration::from_secs(1);
 /// What is read in one turn: so many packets, and no further one behind so many bytes.
 const TURN_PACKETS: usize = 256;
 const TURN_BYTES: usize = 1 << 20;
+/// How long what comes next may gather, when a turn has taken all that there was: devices publish one by one, and a turn
+/// for each would cost several times what the message does.
+const GATHER: Duration = Duration::from_millis(1);
 
 const SUBSCRIBE_ID: u16 = 1;
 const UNSUBSCRIBE_ID: u16 = 2;
@@ -65,6 +69,7 @@ impl<'s> Serving<'s> {
         self.subscribe().await?;
         let mut ping = every(self.slot.connection.keep_alive / 4);
         let mut mark = every(MARK_EVERY);
+        let mut gather_until = None;
         loop {
             let orders = self.slot.look();
             self.acknowledge(orders.safe).await?;
@@ -73,12 +78,15 @@ impl<'s> Serving<'s> {
             }
             tokio::select! {
                 () = self.slot.intake.woken() => {}
-                first = self.link.read(), if orders.room => {
+                first = self.link.read(), if orders.room && gather_until.is_none() => {
                     let read = self.read_turn(first);
                     // Also when the connection failed behind them: they were numbered as productions.
                     self.slot.intake.put(&mut self.arrived);
-                    read?;
+                    gather_until = read?.then(|| Instant::now() + GATHER);
                     self.confirm().await?;
+                }
+                () = until(gather_until), if gather_until.is_some() => {
+                    gather_until = None;
                 }
                 _ = ping.tick() => {
                     if orders.room && self.pulse.is_silent(Instant::now()) {
@@ -120,6 +128,7 @@ impl<'s> Serving<'s> {
         self.slot.session.confirmed().await?;
         self.serves = true;
         self.slot.intake.serves();
+        self.slot.broker.back();
         self.pulse.serves(self.slot.clock.now());
         Ok(())
     }
@@ -133,18 +142,23 @@ impl<'s> Serving<'s> {
         }
     }
 
-    /// Takes the first packet and what has come behind it.
-    fn read_turn(&mut self, first: Result<Packet, LinkError>) -> Result<(), Down> {
+    /// Takes the first packet and what has come behind it; whether that was all.
+    fn read_turn(&mut self, first: Result<Packet, LinkError>) -> Result<bool, Down> {
         let now = self.slot.clock.now();
         self.pulse.heard(Instant::now());
         let (mut packets, mut bytes) = (0, 0);
-        let mut next = Some(first);
-        while let Some(packet) = next {
+        let mut packet = first;
+        loop {
             bytes += self.receive(packet?, now)?;
             packets += 1;
-            next = if packets < TURN_PACKETS && bytes < TURN_BYTES { self.link.read_now() } else { None };
+            if packets == TURN_PACKETS || bytes >= TURN_BYTES {
+                return Ok(false);
+            }
+            match self.link.read_now() {
+                Some(next) => packet = next,
+                None => return Ok(true),
+            }
         }
-        Ok(())
     }
 
     fn receive(&mut self, packet: Packet, now: Timestamp) -> Result<usize, Down> {
@@ -242,6 +256,12 @@ impl<'s> Serving<'s> {
             let (slot, slot_session) = (self.slot.number, self.slot.session.id());
             self.slot.intake.put_mark(Mark { id, slot, slot_session, span });
         }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    if let Some(time) = time {
+        tokio::time::sleep_until(time).await;
     }
 }
 

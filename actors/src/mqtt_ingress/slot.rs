@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use telemill_engine::checkpoint::StoreError;
 use telemill_engine::clock::Clock;
+use telemill_engine::peers::Peer;
 use thiserror::Error;
 use tokio::time::Instant;
 
@@ -39,6 +40,8 @@ pub(super) struct Slot {
     pub(super) session: SlotSession,
     pub(super) meters: Meters,
     pub(super) clock: Clock,
+    /// The broker, for those who look at the stage.
+    pub(super) broker: Peer,
     /// What had arrived on the last connection and was not handed out.
     pub(super) held: VecDeque<Item>,
 }
@@ -216,6 +219,7 @@ impl Slot {
     }
 
     fn report(&self, down: &Down, pause: Duration, failures: u32) {
+        self.broker.lost(down);
         let broker = self.connection.address();
         let (topology, stage) = (&*self.topology, &*self.stage);
         if failures > 1 {

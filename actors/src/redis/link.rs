@@ -21,7 +21,7 @@ use super::failure::{Failure, FailureKind};
 use super::{RedisConnection, evalsha};
 
 /// The longest that connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Scripts that a link loads whenever it connects.
 pub(crate) type Scripts = &'static [&'static LazyLock<Script>];
@@ -69,6 +69,10 @@ impl Link {
     /// `host:port/database`.
     pub(crate) fn address(&self) -> &str {
         self.connection.address()
+    }
+
+    pub(super) fn connection(&self) -> &RedisConnection {
+        &self.connection
     }
 
     /// What an error on this link means.

@@ -12,6 +12,7 @@
 mod failure;
 mod link;
 mod script;
+mod subscription;
 mod url;
 
 use std::fmt;

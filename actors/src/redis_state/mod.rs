@@ -21,7 +21,7 @@ use serde::Deserialize;
 use telemill_engine::checkpoint::{
     CheckpointDelta, CheckpointMeta, Claim, Owner, Scope, SessionPage, SlotRecord, StateStore, StoreError,
 };
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::position::Epoch;
 use telemill_engine::registry::StoreComponent;
@@ -67,6 +67,7 @@ impl RedisState {
 
 impl Component for RedisState {
     const KIND: &'static str = "redis";
+    const CONNECTION: &'static str = RedisConnection::KIND;
     type Spec = RedisStateSpec;
     type Checked = RedisStateConfig;
 

@@ -6,7 +6,7 @@ use telemill_engine::position::{Cursor, Epoch, TopicId, TopicOffset};
 use telemill_engine::record::Reason;
 use telemill_engine::sink::{Rejection, Submitted};
 
-use super::arguments::is_written;
+use crate::device_store::is_written;
 use crate::redis::Answer;
 
 /// What became of a batch.
@@ -35,7 +35,8 @@ fn rejections(answer: &Answer, batch: &Batch) -> Vec<Rejection> {
         index: written[answer.number(at) as usize],
         reason: Reason::WRONG_TYPE,
         detail: answer.text(at + 1),
-        permanent: true,
+        // Somebody may put the key right meanwhile.
+        permanent: false,
     };
     (0..answer.len()).step_by(2).map(rejection).collect()
 }

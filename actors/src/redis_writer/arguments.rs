@@ -10,8 +10,9 @@ use redis::{Cmd, Script};
 use telemill_engine::batch::Batch;
 use telemill_engine::envelope;
 use telemill_engine::position::{Epoch, TopicId};
-use telemill_engine::record::{Kind, Record};
+use telemill_engine::record::Record;
 
+use crate::device_store::is_written;
 use crate::redis::evalsha;
 
 /// Makes the arguments; keeps its tables for the next batch.
@@ -37,17 +38,6 @@ struct Topic {
     id: TopicId,
     first: (i64, u32),
     last: (i64, u32),
-}
-
-/// Whether a record is written; any other only moves the guard.
-pub(super) fn is_written(record: &Record) -> bool {
-    let says_nothing = |payload: &[u8]| payload.is_empty() || payload == b"null";
-    match record.kind {
-        _ if record.dead.is_some() => false,
-        Kind::Mark | Kind::Command => false,
-        Kind::Hello => !says_nothing(&record.payload),
-        _ => true,
-    }
 }
 
 impl Arguments {

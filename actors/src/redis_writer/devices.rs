@@ -1,24 +1,27 @@
-//! Reads what the writer keeps: the last state and the history of a device.
+//! Reads what the writer keeps: the last state and the history of a device, and its updates as they are published.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use redis::{Cmd, FromRedisValue, cmd, from_redis_value};
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::envelope;
-use telemill_engine::ports::{DeviceStore, LastState, PortError};
+use telemill_engine::ports::{DeviceStore, LastState, PortError, Updates};
 use telemill_engine::record::EventId;
 
+use crate::device_store::updates::{Receiver, channel};
 use crate::redis::Link;
 
 /// The store as the API reads it.
 pub(super) struct Devices {
-    link: Link,
+    link: Arc<Link>,
 }
 
 impl Devices {
-    pub(super) fn new(link: Link) -> Self {
+    pub(super) fn new(link: Arc<Link>) -> Self {
         Devices { link }
     }
 
@@ -62,6 +65,26 @@ impl DeviceStore for Devices {
         messages.sort_by_key(|(newest, _)| Reverse(*newest));
         messages.truncate(limit);
         Ok(messages.into_iter().rev().map(|(_, message)| message).collect())
+    }
+
+    async fn updates(&self, device: &DeviceId) -> Result<Updates, PortError> {
+        let name = format!("device-updates:{device}");
+        let mut heard = self.link.subscribe(&name).await.map_err(|failure| PortError(failure.to_string()))?;
+        let lost = format!("redis at {}: the connection that heard `{name}` was lost", self.link.address());
+        let (sender, receiver) = channel();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    message = heard.next() => match message {
+                        Some(message) => sender.send(message),
+                        None => break sender.end(lost),
+                    },
+                    () = sender.closed() => break,
+                }
+            }
+        });
+        let next = |mut receiver: Receiver| async move { receiver.next().await.map(|next| (next, receiver)) };
+        Ok(stream::unfold(receiver, next).boxed())
     }
 }
 

@@ -17,28 +17,30 @@
 mod answer;
 mod arguments;
 mod devices;
-mod flight;
+mod presence;
 
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, ready};
+use futures_util::future::BoxFuture;
 use futures_util::poll;
 use redis::Script;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
 use telemill_engine::topology::HumanDuration;
 
+use crate::device_store::flight::{self, Flight};
+use crate::device_store::is_guarded;
 use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
 use arguments::Arguments;
 use devices::Devices;
-use flight::Flight;
+use presence::Presence;
 
 static APPLY: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("apply.lua")));
 static RESUME: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("resume.lua")));
@@ -84,10 +86,13 @@ pub struct RedisWriter {
     window: usize,
     arguments: Arguments,
     flight: Flight,
+    /// Held for what it does.
+    _presence: Presence,
 }
 
 impl Component for RedisWriter {
     const KIND: &'static str = "redis_writer";
+    const CONNECTION: &'static str = RedisConnection::KIND;
     type Spec = RedisWriterSpec;
     type Checked = RedisWriterConfig;
 
@@ -112,8 +117,9 @@ impl Component for RedisWriter {
         let link = Arc::new(Link::new(checked.connection.clone(), &SCRIPTS));
         link.get().await?;
         // Reads have a connection of their own: one must not wait behind a batch.
-        let reads = Link::new(checked.connection.clone(), no_scripts());
-        cx.ports.offer_device_store(Arc::new(Devices::new(reads)));
+        let reads = Arc::new(Link::new(checked.connection.clone(), no_scripts()));
+        cx.ports.offer_device_store(Arc::new(Devices::new(reads.clone())));
+        let server = cx.peers.peer(format!("redis {}", reads.address()));
         Ok(RedisWriter {
             link,
             topology: cx.topology.clone(),
@@ -123,6 +129,7 @@ impl Component for RedisWriter {
             window: checked.window,
             arguments: Arguments::default(),
             flight: Flight::default(),
+            _presence: Presence::watch(reads, server),
         })
     }
 }
@@ -134,14 +141,14 @@ impl Sink for RedisWriter {
 
     async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         if batch.is_empty() {
-            return answered(Submitted::Delivered);
+            return flight::answered(Submitted::Delivered);
         }
         let Some(turn) = self.flight.enter() else {
-            return answered(flight::out_of_turn());
+            return flight::answered(flight::out_of_turn());
         };
         let live = match self.link.get().await {
             Ok(live) => live,
-            Err(failure) => return answered_in(turn, failure.into()),
+            Err(failure) => return turn.answered(failure.into()),
         };
         let mut answer = self.send(live, batch.clone());
         // The first poll hands the command to the connection: here, so that the order of sending is that of submission.
@@ -151,7 +158,7 @@ impl Sink for RedisWriter {
             polled => polled,
         };
         match first {
-            Poll::Ready(submitted) => answered_in(turn, submitted),
+            Poll::Ready(submitted) => turn.answered(submitted),
             Poll::Pending => Box::pin(async move { turn.judge(answer.await) }),
         }
     }
@@ -188,23 +195,6 @@ impl RedisWriter {
             }
         })
     }
-}
-
-fn answered(submitted: Submitted) -> Completion {
-    Box::pin(ready(submitted))
-}
-
-/// An answer that is known, of a batch that counts as in flight until it was taken.
-fn answered_in(turn: flight::Turn, submitted: Submitted) -> Completion {
-    let submitted = turn.judge(submitted);
-    Box::pin(async move {
-        drop(turn);
-        submitted
-    })
-}
-
-fn is_guarded(batch: &Batch) -> bool {
-    batch.records.iter().any(|record| record.position.is_some())
 }
 
 fn guard_key(topology: &str, stage: &str, partition: Partition) -> String {

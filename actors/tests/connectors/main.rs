@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "whatever is missing in a test is a failure of it")]
 
+mod conformance;
+mod embedded;
+mod embedded_endpoint;
 mod embedded_log;
 mod kafka_dead_letters;
 mod kafka_router;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use rumqttc::{Packet, PubAck, QoS};
-use telemill_actors::mqtt_commands::{MqttCommands, MqttCommandsSpec};
+use telemill_actors::mqtt_commands::MqttCommands;
 use telemill_engine::ack::Guards;
 use telemill_engine::batch::Batch;
 use telemill_engine::record::{DeadReason, Reason, Record};
+use telemill_engine::registry::CommandsSpec;
 use telemill_engine::sink::{Sink, Submitted};
 use telemill_engine::stage::Component;
 use telemill_engine::testing::record;
@@ -19,7 +20,7 @@ fn topic(site: &Site, device: &str) -> String {
 }
 
 async fn build(site: &Site) -> MqttCommands {
-    let spec = MqttCommandsSpec { connection: "broker".to_owned(), topic: topic(site, "{device_id}") };
+    let spec = CommandsSpec { connection: "broker".to_owned(), topic: topic(site, "{device_id}") };
     let checked = checked(&site.connections(), |cx| MqttCommands::check(spec, cx));
     MqttCommands::build(&checked, &site.context("sessions.commands")).await.unwrap()
 }

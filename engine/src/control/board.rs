@@ -34,10 +34,12 @@ struct Transition<'a> {
 }
 
 impl AlertBoard {
-    /// A board that follows the alert log of a topology for as long as the topology runs.
+    /// A board that follows the alert logs of a topology for as long as the topology runs.
     pub fn of(view: &DeploymentView) -> Self {
         let board = AlertBoard::default();
-        actix::spawn(follow(board.clone(), view.clone()));
+        for stage in view.alert_stages() {
+            actix::spawn(follow(board.clone(), view.clone(), stage.clone()));
+        }
         board
     }
 
@@ -83,10 +85,10 @@ impl AlertBoard {
     }
 }
 
-async fn follow(board: AlertBoard, view: DeploymentView) {
+async fn follow(board: AlertBoard, view: DeploymentView, stage: Arc<str>) {
     let mut after = None;
     while !matches!(view.state(), TopologyState::Ended | TopologyState::Failed(_)) {
-        if let Some(log) = view.ports.alert_log() {
+        if let Some(log) = view.ports.alert_log(&stage) {
             after = read(&board, &*log, after).await;
         }
         tokio::time::sleep(AGAIN).await;

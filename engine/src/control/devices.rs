@@ -10,14 +10,15 @@ use ulid::Ulid;
 
 use crate::device_id::DeviceId;
 use crate::keyed::Presence;
-use crate::ports::{Command, DeviceStore};
+use crate::ports::Command;
 use crate::record::EventId;
 use crate::topology::HumanDuration;
 
+use super::choice::{Recipient, recipient};
 use super::{ApiError, ControlState};
 
 /// The most messages of history in one answer.
-const MAX_HISTORY: usize = 10_000;
+pub(super) const MAX_HISTORY: usize = 10_000;
 /// How many messages are given when the caller does not say.
 const DEFAULT_HISTORY: usize = 100;
 
@@ -98,6 +99,8 @@ pub(super) async fn show(
 pub(super) struct CommandQuery {
     /// How long it may wait for a device that is offline, such as `30s`.
     ttl: Option<String>,
+    /// The topology that is to take it, where several could.
+    topology: Option<String>,
 }
 
 /// Accepts a command: 202 once it is durable.
@@ -113,13 +116,7 @@ pub(super) async fn command(
         return Err(ApiError::bad_request(format!("the body is not JSON: {error}")));
     }
     let ttl = query.ttl.as_deref().map(parse_ttl).transpose()?;
-    let log = state.all().into_iter().find_map(|running| running.view.ports.command_log());
-    let log = log.ok_or_else(|| ApiError::not_offered("no topology here takes commands"))?;
-    let online = match presence(&state, &device) {
-        Some(presence) => presence.online,
-        None if is_stored(&state, &device).await? => false,
-        None => return Err(unknown(&device)),
-    };
+    let Recipient { log, online } = recipient(&state.all(), query.topology.as_deref(), &device).await?;
     if !online && ttl.is_none() {
         let detail = format!("device {device} is offline; give the command a time to wait, such as ?ttl=10m");
         return Err(ApiError::conflict(detail));
@@ -131,7 +128,7 @@ pub(super) async fn command(
     Ok(HttpResponse::Accepted().json(json!({ "command_id": id })))
 }
 
-fn parse(device: &str) -> Result<DeviceId, ApiError> {
+pub(super) fn parse(device: &str) -> Result<DeviceId, ApiError> {
     device.parse().map_err(|error: crate::device_id::DeviceIdError| ApiError::bad_request(error.to_string()))
 }
 
@@ -145,18 +142,6 @@ fn unknown(device: &DeviceId) -> ApiError {
 }
 
 fn presence(state: &ControlState, device: &DeviceId) -> Option<Presence> {
-    state.all().iter().find_map(|running| running.view.directory.get(device))
-}
-
-async fn is_stored(state: &ControlState, device: &DeviceId) -> Result<bool, ApiError> {
-    for running in state.all() {
-        let store: Option<std::sync::Arc<dyn DeviceStore>> = running.view.ports.device_store();
-        if let Some(store) = store {
-            let last = store.last_state(device).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
-            if last.is_some() {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
+    let known: Vec<Presence> = state.all().iter().filter_map(|running| running.view.directory.get(device)).collect();
+    known.iter().copied().find(|presence| presence.online).or_else(|| known.first().copied())
 }

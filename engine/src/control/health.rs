@@ -3,7 +3,7 @@
 use actix_web::{HttpResponse, web};
 use serde_json::json;
 
-use crate::runtime::TopologyState;
+use crate::runtime::{StageState, TopologyState};
 
 use super::ControlState;
 
@@ -12,7 +12,7 @@ pub(super) async fn livez() -> HttpResponse {
     HttpResponse::Ok().content_type("text/plain").body("ok\n")
 }
 
-/// 200 when every topology and every stage runs; else 503 with the reasons.
+/// 200 when every topology and every stage runs and everything they talk to is there; else 503 with the reasons.
 pub(super) async fn readyz(state: web::Data<ControlState>) -> HttpResponse {
     let mut reasons = Vec::new();
     let running = state.all();
@@ -22,6 +22,10 @@ pub(super) async fn readyz(state: web::Data<ControlState>) -> HttpResponse {
             TopologyState::Running => {}
             TopologyState::Failed(why) => reasons.push(json!({ "topology": name, "state": "failed", "why": why })),
             other => reasons.push(json!({ "topology": name, "state": other })),
+        }
+        if let Some(why) = deployment.view.peers.waits_for() {
+            let state = StageState::Waiting(why);
+            reasons.push(json!({ "topology": name, "state": state }));
         }
         for stage in deployment.view.report() {
             if !stage.state.is_running() {

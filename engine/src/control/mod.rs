@@ -5,11 +5,14 @@
 
 mod alerts;
 mod board;
+mod choice;
 mod devices;
 mod health;
 mod metrics;
 mod problem;
+mod sse;
 mod topologies;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -99,6 +102,7 @@ fn routes(config: &mut web::ServiceConfig, state: &ControlState) {
         .service(only("/devices/{device_id}/command", web::post().to(devices::command)))
         .service(only("/api/v1/devices", web::get().to(devices::list_long)))
         .service(only("/api/v1/devices/{device_id}", web::get().to(devices::show)))
+        .service(only("/api/v1/devices/{device_id}/updates", web::get().to(updates::follow)))
         .service(only("/api/v1/topologies", web::get().to(topologies::list)))
         .service(only("/api/v1/topologies/{name}/status", web::get().to(topologies::status)))
         .service(only("/api/v1/alerts", web::get().to(alerts::list)))

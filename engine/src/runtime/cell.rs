@@ -108,6 +108,8 @@ impl StageCommon {
 
     /// Builds the component, again and again while what it needs is not there: an outage is no failure.
     pub async fn construct<T>(&self, factory: &dyn Factory<T>) -> Result<T, ExitReason> {
+        // What the last component knew ended with it.
+        self.cx.peers.forget();
         let mut backoff = self.backoff();
         loop {
             match factory.build(&self.cx).await {
@@ -133,13 +135,18 @@ impl StageCommon {
         }
     }
 
-    /// Waits before the next try and says why.
+    /// Waits for what the stage talks to before the next try: the stage counts as waiting, and says why.
     pub async fn wait(&self, backoff: &mut Backoff, reason: Reason, detail: &str, at_least: Option<Duration>) {
+        self.status.set(StageState::Waiting(format!("{reason}: {detail}")));
+        self.pause(backoff, reason, detail, at_least).await;
+    }
+
+    /// Waits before a record that was refused is tried again. The stage does its work all the while.
+    pub async fn pause(&self, backoff: &mut Backoff, reason: Reason, detail: &str, at_least: Option<Duration>) {
         if backoff.failures() == 0 {
             tracing::warn!(code = "stage_retry", topology = %self.cx.topology, stage = %self.cx.stage, %reason, detail, "trying again");
         }
         self.metrics.retried(reason);
-        self.status.set(StageState::Waiting(format!("{reason}: {detail}")));
         let delay = backoff.next_delay();
         tokio::time::sleep(at_least.map_or(delay, |least| delay.max(least))).await;
     }

@@ -15,6 +15,7 @@ use crate::checkpoint::{Claim, Owner, StateStore, StoreError};
 use crate::clock::Clock;
 use crate::context::BuildContext;
 use crate::metrics::StageMetrics;
+use crate::peers::{Peer, Peers};
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::{MarksRole, Role, StageFactory};
@@ -27,7 +28,7 @@ use super::deployment::{Deployment, Member};
 use super::directory::Directory;
 use super::mailbox::{Capacity, MailboxSender, mailbox};
 use super::outlet::{ShardSwitch, Target, Wires};
-use super::placement::Placement;
+use super::placement::{Home, Placement};
 use super::processor_cell::ProcessorCell;
 use super::shard::{Group, GroupStage, TimeMode};
 use super::shards::Shards;
@@ -38,6 +39,9 @@ use super::supervisor::{OnFailure, Settled, StartChild, Supervisor, TopologyStat
 
 /// The name of the dead letters' stage.
 pub const DEAD_LETTERS: &str = "dead_letters";
+
+/// The name of the state store among a topology's other sides.
+const CHECKPOINTS: &str = "checkpoints";
 
 /// What a topology is deployed into.
 pub struct Environment {
@@ -97,7 +101,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
     let placement = Arc::new(placement);
     let base = BuildContext {
         topology: plan.name.clone(),
-        stage: "checkpoints".into(),
+        stage: CHECKPOINTS.into(),
         clock,
         epoch: Epoch(0),
         topics: plan.topics.clone(),
@@ -105,6 +109,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         store: Arc::new(crate::checkpoint::NoStore),
         ports: Ports::default(),
         downstream: Arc::new([]),
+        peers: Peers::default(),
     };
     let store = store(&plan, &base).await?;
     let claim = claim(&*store, &plan.name, &owner).await?;
@@ -113,7 +118,9 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
     let (stop, watch_stop) = watch::channel(false);
     let supervisor =
         Supervisor::new(plan.name.clone(), plan.restart, placement.clone(), state.clone(), stop.clone()).start();
-    let keeper = keep_claim(store, plan.name.clone(), owner, claim.clone(), state.clone(), stop.clone());
+    let peers = base.peers.clone();
+    let seen = peers.peer(CHECKPOINTS);
+    let keeper = keep_claim(store, plan.name.clone(), owner, claim.clone(), (state.clone(), stop.clone()), seen);
     let drain_deadline = plan.drain_deadline;
     let ports = base.ports.clone();
     let name = plan.name.clone();
@@ -130,12 +137,15 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         stop: watch_stop,
         state: watch_state.clone(),
     };
+    let alert_stages = wiring.alert_stages();
     let (members, starting) = wiring.start(state.clone());
     Ok(Deployment {
         name,
         epoch: claim.epoch,
         members,
         ports,
+        peers,
+        alert_stages,
         directory,
         say: state,
         state: watch_state,
@@ -176,14 +186,15 @@ async fn claim(store: &dyn StateStore, topology: &str, owner: &Owner) -> Result<
     }
 }
 
-/// Renews the claim three times a lease. Losing it fails the topology: somebody else owns its devices now.
+/// Renews the claim three times a lease. Losing it fails the topology: somebody else owns its devices now. A state store
+/// that does not answer is waited for, and the topology says so meanwhile.
 fn keep_claim(
     store: Arc<dyn StateStore>,
     topology: Arc<str>,
     owner: Owner,
     claim: Claim,
-    state: watch::Sender<TopologyState>,
-    stop: watch::Sender<bool>,
+    (state, stop): (watch::Sender<TopologyState>, watch::Sender<bool>),
+    seen: Peer,
 ) -> Keeper {
     let renewing = {
         let (store, topology, owner) = (store.clone(), topology.clone(), owner.clone());
@@ -191,7 +202,8 @@ fn keep_claim(
             loop {
                 tokio::time::sleep(claim.lease / 3).await;
                 match store.renew(&topology, &owner, claim.epoch).await {
-                    Ok(()) | Err(StoreError::Unavailable(_)) => {}
+                    Ok(()) => seen.back(),
+                    Err(StoreError::Unavailable(why)) => seen.lost(why),
                     Err(lost) => {
                         tracing::error!(code = "claim_lost", %topology, %lost, "stopping: the claim on the topology is lost");
                         state.send_replace(TopologyState::Failed(lost.to_string()));
@@ -231,27 +243,29 @@ impl Wiring {
         mut self,
         state: watch::Sender<TopologyState>,
     ) -> (Vec<Member>, tokio::task::JoinHandle<Result<(), DeployError>>) {
-        let mut cells: Vec<(Box<dyn Cell>, StageStatus)> = Vec::new();
-        cells.push(self.dead_letters());
+        let mut cells: Vec<(Box<dyn Cell>, StageStatus, Option<Home>)> = Vec::new();
+        let (dead_letters, status) = self.dead_letters();
+        cells.push((dead_letters, status, None));
         for index in (0..self.plan.stages.len()).rev() {
-            for companion in (0..self.plan.stages[index].description.companions.len()).rev() {
-                cells.push(self.companion(index, companion));
-            }
+            let home = self.home(index);
+            let companions = self.plan.stages[index].description.companions.len();
+            let mut made: Vec<_> = (0..companions).rev().map(|companion| self.companion(index, companion)).collect();
             match self.plan.stages[index].role() {
-                Role::Sink => cells.push(self.sink(index)),
-                Role::Processor => cells.push(self.processor(index)),
+                Role::Sink => made.push(self.sink(index)),
+                Role::Processor => made.push(self.processor(index)),
                 Role::Keyed => {
                     let (common, _) = self.common(index);
                     common.status.set(StageState::Running);
                 }
-                Role::Source => cells.push(self.source(index)),
+                Role::Source => made.push(self.source(index)),
             }
+            cells.extend(made.into_iter().map(|(cell, status)| (cell, status, home)));
         }
         let members = std::mem::take(&mut self.members);
         let Wiring { supervisor, state: mut watched, .. } = self;
         let starting = actix::spawn(async move {
-            for (cell, status) in cells {
-                let start = StartChild { cell, on_failure: OnFailure::Restart, ended: None };
+            for (cell, status, home) in cells {
+                let start = StartChild { cell, on_failure: OnFailure::Restart, home, ended: None };
                 if supervisor.send(start).await.is_err() {
                     return Err(DeployError::Stopped);
                 }
@@ -281,6 +295,12 @@ impl Wiring {
         (members, starting)
     }
 
+    /// The home of a stage: the first source that it is, or hangs on.
+    fn home(&self, index: usize) -> Option<Home> {
+        let mut sources = (0..self.plan.stages.len()).filter(|stage| self.plan.stages[*stage].role() == Role::Source);
+        sources.position(|source| source == index || self.reachable(source).contains(&index)).map(Home)
+    }
+
     /// What a stage has whatever it is, entered into the list of members.
     fn common(&mut self, index: usize) -> (StageCommon, usize) {
         let stage = &self.plan.stages[index];
@@ -297,14 +317,27 @@ impl Wiring {
             ..self.base.clone()
         };
         let (kind, role, limits) = (stage.kind, stage.role(), stage.limits);
-        (self.member(cx, kind, role, limits), index)
+        let is_ingress = stage.description.marks == MarksRole::Emits;
+        let common = self.member(cx, kind, role, limits);
+        if let Some(member) = self.members.last_mut() {
+            member.is_ingress = is_ingress;
+        }
+        (common, index)
     }
 
     fn member(&mut self, cx: BuildContext, kind: &'static str, role: Role, limits: StageLimits) -> StageCommon {
+        let cx = BuildContext { peers: Peers::default(), ..cx };
         let metrics = StageMetrics::new(&cx.topology, &cx.stage, kind);
-        let status = StageStatus::default();
+        let status = StageStatus::with(cx.peers.clone());
         let name = cx.stage.clone();
-        self.members.push(Member { name, kind, role, metrics: metrics.clone(), status: status.clone() });
+        self.members.push(Member {
+            name,
+            kind,
+            role,
+            is_ingress: false,
+            metrics: metrics.clone(),
+            status: status.clone(),
+        });
         StageCommon { cx, metrics, status, dead_letters: self.dead_letters.clone(), limits }
     }
 
@@ -436,6 +469,16 @@ impl Wiring {
         let is_sink = |to: &usize| self.plan.stages[*to].role() == Role::Sink;
         let (_, sink) = self.consumers(index).find(|(from, to)| *from == outlet && is_sink(to))?;
         Some(self.plan.stages[sink].name.clone())
+    }
+
+    /// The sinks that take the journals of keyed stages, each once.
+    fn alert_stages(&self) -> Arc<[Arc<str>]> {
+        let mut stages: Vec<Arc<str>> = Vec::new();
+        for (index, stage) in self.plan.stages.iter().enumerate() {
+            let sink = stage.description.journal.and_then(|outlet| self.journal_of(index, outlet));
+            stages.extend(sink.filter(|sink| !stages.contains(sink)));
+        }
+        stages.into()
     }
 
     /// What takes from a stage: outlet and index.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::metrics::{Ledger, StageMetrics};
+use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::Role;
@@ -26,6 +27,8 @@ pub struct Member {
     pub kind: &'static str,
     /// What it is.
     pub role: Role,
+    /// Whether records enter the topology by it from devices.
+    pub is_ingress: bool,
     /// Its counters.
     pub metrics: Arc<StageMetrics>,
     /// Its state.
@@ -52,6 +55,8 @@ pub struct Deployment {
     pub(super) epoch: Epoch,
     pub(super) members: Vec<Member>,
     pub(super) ports: Ports,
+    pub(super) peers: Peers,
+    pub(super) alert_stages: Arc<[Arc<str>]>,
     pub(super) directory: Directory,
     pub(super) say: watch::Sender<TopologyState>,
     pub(super) state: watch::Receiver<TopologyState>,
@@ -73,8 +78,11 @@ pub struct DeploymentView {
     pub members: Arc<[Member]>,
     /// What its stages offer.
     pub ports: Ports,
+    /// What the topology as a whole talks to: its state store.
+    pub peers: Peers,
     /// Its devices.
     pub directory: Directory,
+    alert_stages: Arc<[Arc<str>]>,
     state: watch::Receiver<TopologyState>,
 }
 
@@ -82,6 +90,19 @@ impl DeploymentView {
     /// The state now.
     pub fn state(&self) -> TopologyState {
         self.state.borrow().clone()
+    }
+
+    /// The stages that keep alert transitions: those that take the journal of a keyed stage. What other stages write, and
+    /// could be read in the same way, is none of it.
+    pub fn alert_stages(&self) -> &[Arc<str>] {
+        &self.alert_stages
+    }
+
+    /// Waits until every stage runs; false when it is clear that they will not.
+    pub async fn started(&self) -> bool {
+        let mut state = self.state.clone();
+        let reached = state.wait_for(|state| *state != TopologyState::Starting).await;
+        reached.is_ok_and(|state| *state == TopologyState::Running)
     }
 
     /// Every stage: what it is doing and what it has counted.
@@ -115,7 +136,9 @@ impl Deployment {
             epoch: self.epoch,
             members: self.members.clone().into(),
             ports: self.ports.clone(),
+            peers: self.peers.clone(),
             directory: self.directory.clone(),
+            alert_stages: self.alert_stages.clone(),
             state: self.state.clone(),
         }
     }

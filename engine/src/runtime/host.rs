@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::device_id::DeviceId;
-use crate::keyed::{Effects, Input, Keyed, Now};
+use crate::keyed::{Effects, Input, Keyed, Now, read_session};
 use crate::stage::StageError;
 
 /// Why a step did not get through. The session is as it was before.
@@ -32,6 +32,8 @@ pub trait KeyedHost: Send {
         now: Now<'_>,
         out: &mut Effects,
     ) -> Result<(), StepFailure>;
+    /// Brings the states in these slots into the processor's cache.
+    fn prefetch(&self, slots: &[Option<u32>]);
     /// Empties a slot.
     fn close(&mut self, slot: u32);
     /// Appends the session's checkpoint form.
@@ -99,6 +101,12 @@ impl<K: Keyed> KeyedHost for Table<K> {
         Err(failure)
     }
 
+    fn prefetch(&self, slots: &[Option<u32>]) {
+        let is_open = |slot: &&u32| self.slots.get(**slot as usize).is_some_and(Option::is_some);
+        // Looking whether there is one is enough to fetch it; the count makes sure that it is looked at.
+        std::hint::black_box(slots.iter().flatten().filter(is_open).count());
+    }
+
     fn close(&mut self, slot: u32) {
         self.slots[slot as usize] = None;
     }
@@ -109,10 +117,10 @@ impl<K: Keyed> KeyedHost for Table<K> {
     }
 
     fn decode(&mut self, slot: u32, version: u8, bytes: &[u8]) -> Result<(), String> {
-        if version != K::STATE_VERSION {
-            return Err(format!("session form {version} is not the form {} that this version reads", K::STATE_VERSION));
-        }
-        let session = postcard::from_bytes(bytes).map_err(|error| format!("session cannot be read: {error}"))?;
+        let session = match version == K::STATE_VERSION {
+            true => read_session(bytes)?,
+            false => K::read_earlier(version, bytes)?,
+        };
         self.fill(slot, session);
         Ok(())
     }

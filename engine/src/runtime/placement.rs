@@ -1,4 +1,8 @@
 //! On which thread an actor runs.
+//!
+//! What hands batches to each other runs on one thread where it can: waking another one costs several times what a small
+//! batch does. So everything that hangs on one source has a *home*, and sources have different ones; the shards of a
+//! source, which do the work that grows with the devices, are spread over all.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +15,10 @@ pub enum Placement {
     /// On one of these arbiters, in turn.
     Arbiters(Arbiters),
 }
+
+/// What actors that belong on one thread have in common: the number of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Home(pub(super) usize);
 
 /// A fixed set of arbiters.
 pub struct Arbiters {
@@ -28,14 +36,16 @@ impl Placement {
         })
     }
 
-    pub(super) fn start<A>(&self, actor: A) -> Addr<A>
+    /// Starts an actor with those that have the same home, or on the next thread in turn.
+    pub(super) fn start<A>(&self, actor: A, home: Option<Home>) -> Addr<A>
     where
         A: Actor<Context = Context<A>> + Send,
     {
         match self {
             Placement::Here => actor.start(),
             Placement::Arbiters(arbiters) => {
-                let index = arbiters.next.fetch_add(1, Ordering::Relaxed) % arbiters.arbiters.len();
+                let index = home.map_or_else(|| arbiters.next.fetch_add(1, Ordering::Relaxed), |Home(number)| number);
+                let index = index % arbiters.arbiters.len();
                 A::start_in_arbiter(&arbiters.arbiters[index].handle(), move |_| actor)
             }
         }

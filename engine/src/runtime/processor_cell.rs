@@ -116,8 +116,7 @@ impl ProcessorCell {
                     if permanent || hand.attempts >= self.common.limits.max_attempts {
                         self.give_up(reason, &detail).await;
                     } else {
-                        self.common.wait(&mut backoff, reason, &detail, None).await;
-                        self.common.status.set(StageState::Running);
+                        self.common.pause(&mut backoff, reason, &detail, None).await;
                     }
                 }
             }

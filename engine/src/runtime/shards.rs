@@ -73,7 +73,8 @@ impl ShardControl for Shards {
             };
             let sent = shard.sent();
             let (end, ended) = oneshot::channel();
-            let start = StartChild { cell: Box::new(shard), on_failure: OnFailure::Drop, ended: Some(end) };
+            let cell = Box::new(shard);
+            let start = StartChild { cell, on_failure: OnFailure::Drop, home: None, ended: Some(end) };
             self.supervisor.send(start).await.map_err(|_| "the topology's supervisor has ended".to_owned())?;
             self.running().insert(partition, Running { ended: ended.shared(), sent });
             self.switch.connect(partition, sender);

@@ -179,12 +179,14 @@ impl SinkCell {
         }
     }
 
-    /// Takes batches in hand while there is room in the window and enough to make a write worth while.
+    /// Takes batches in hand while there is room in the window and enough to make a write worth while: with nothing in
+    /// flight, all that there is.
     fn take(&mut self, window: usize) {
         let max = self.common.limits.max_records;
+        let nothing_in_flight = self.flights.is_empty();
         while self.flights.len() < window {
             let full = self.rest.is_some() || self.mailbox.queued_records() >= max;
-            if !self.flights.is_empty() && !full {
+            if !nothing_in_flight && !full {
                 return;
             }
             let Some((mut batch, mut room)) = self.next_batch(max) else { return };
@@ -371,7 +373,7 @@ impl SinkCell {
         let previous = flight.batch.previous.clone();
         flight.batch = Arc::new(Batch { partition: flight.batch.partition, records, previous, guards: Guards::none() });
         if let Some((reason, detail)) = retry {
-            self.common.wait(backoff, reason, &detail, None).await;
+            self.common.pause(backoff, reason, &detail, None).await;
         }
         self.flights[0].state = match nothing_left {
             true => FlightState::Answered(Submitted::Delivered),

@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::cell::{Cell, ExitReason, seed_of};
-use super::placement::Placement;
+use super::placement::{Home, Placement};
 use super::restart::{Decision, RestartPolicy, RestartTracker};
 use super::stage_actor::{ChildId, Exited, StageActor};
 use super::status::StageState;
@@ -49,6 +49,8 @@ pub(super) enum OnFailure {
 pub(super) struct StartChild {
     pub(super) cell: Box<dyn Cell>,
     pub(super) on_failure: OnFailure,
+    /// Those with the same home run on the same thread; without one it runs anywhere.
+    pub(super) home: Option<Home>,
     /// Told when the child has ended for good.
     pub(super) ended: Option<oneshot::Sender<()>>,
 }
@@ -73,6 +75,7 @@ pub(super) struct Supervisor {
 struct Child {
     name: Arc<str>,
     on_failure: OnFailure,
+    home: Option<Home>,
     ended: Option<oneshot::Sender<()>>,
 }
 
@@ -89,7 +92,8 @@ impl Supervisor {
     }
 
     fn run(&self, child: ChildId, cell: Box<dyn Cell>, cx: &mut Context<Self>) {
-        self.placement.start(StageActor::new(child, cell, cx.address().recipient()));
+        let home = self.children.get(&child).and_then(|c| c.home);
+        self.placement.start(StageActor::new(child, cell, cx.address().recipient()), home);
     }
 
     fn end(&mut self, child: ChildId) {
@@ -137,8 +141,9 @@ impl Handler<StartChild> for Supervisor {
         let child = self.next;
         self.next += 1;
         let name = start.cell.common().cx.stage.clone();
-        self.children.insert(child, Child { name, on_failure: start.on_failure, ended: start.ended });
-        self.run(child, start.cell, cx);
+        let StartChild { cell, on_failure, home, ended } = start;
+        self.children.insert(child, Child { name, on_failure, home, ended });
+        self.run(child, cell, cx);
     }
 }
 
@@ -162,7 +167,10 @@ impl Handler<Exited> for Supervisor {
         let common = cell.common().clone();
         let message = match &reason {
             ExitReason::Drained => {
-                common.status.set(StageState::Ended);
+                // A shard ends with its partition's assignment; the stages that it hosts go on in the others.
+                if matches!(entry.on_failure, OnFailure::Restart) {
+                    common.status.set(StageState::Ended);
+                }
                 drop(cell);
                 return self.end(child);
             }

@@ -9,6 +9,7 @@
 //! Nothing here reads the machine's clock or a random state: one seed, one course of events.
 
 pub mod checker;
+mod codes;
 pub mod fakes;
 mod model;
 mod plan;
@@ -22,6 +23,7 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::record::{EventId, Kind, Record};
 
+pub use codes::{Codes, codes_of};
 pub use plan::{PlanBuilder, keyed, make, processor, sink, source};
 pub use sim::{BASE, Sim, quiet_panics};
 

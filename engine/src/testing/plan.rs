@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::checkpoint::StateStore;
-use crate::context::BuildContext;
+use crate::context::{BuildContext, Connections};
 use crate::erased::{self, DynProcessor, DynSink};
 use crate::keyed::Keyed;
 use crate::registry::{Description, Factory, StageFactory};
@@ -101,6 +101,8 @@ impl PlanBuilder {
                 restart: RestartPolicy { max_restarts: 1000, ..RestartPolicy::default() },
                 marks: None,
                 drain_deadline: Duration::from_secs(30),
+                simulate: None,
+                connections: Connections::new(),
             },
         }
     }
@@ -115,6 +117,7 @@ impl PlanBuilder {
         self.plan.stages.push(PlannedStage {
             name: name.into(),
             kind: "fake",
+            connection: None,
             factory,
             description: Description::default(),
             outlets: vec![""],

@@ -6,6 +6,7 @@ pub mod expr;
 mod graph;
 mod plan;
 mod schema;
+mod simulate;
 mod spec;
 
 pub use check::{CHECK_CODES, check};
@@ -16,4 +17,5 @@ pub use document::{
 pub use graph::{dot, mermaid};
 pub use plan::{Plan, PlannedSink, PlannedStage};
 pub use schema::schema;
+pub use simulate::SimulateSpec;
 pub use spec::TopologySpec;

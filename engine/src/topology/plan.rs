@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::context::{TopicDecl, Topics};
+use crate::context::{Connections, TopicDecl, Topics};
 use crate::registry::{Description, MakeStore, Role, StageFactory};
 use crate::runtime::{Capacity, RestartPolicy, StageLimits};
 use crate::stage::Outlet;
+
+use super::simulate::SimulateSpec;
 
 /// A checked topology.
 pub struct Plan {
@@ -28,6 +30,10 @@ pub struct Plan {
     pub marks: Option<TopicDecl>,
     /// The longest that a drain may take.
     pub drain_deadline: Duration,
+    /// A fleet of simulated devices that is to publish to it.
+    pub simulate: Option<SimulateSpec>,
+    /// Its connections.
+    pub connections: Connections,
 }
 
 /// A stage of a plan.
@@ -36,6 +42,8 @@ pub struct PlannedStage {
     pub name: Arc<str>,
     /// Its kind.
     pub kind: &'static str,
+    /// The connection that it names, if it names one.
+    pub connection: Option<Arc<str>>,
     /// Makes it.
     pub factory: StageFactory,
     /// What it says of itself.

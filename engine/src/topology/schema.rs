@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use crate::registry::{Entry, Registry, Role};
+use crate::registry::{Entry, Kinds, Registry, Role};
 
 use super::spec::{StageSpec, TopologySpec};
 
@@ -36,9 +36,9 @@ pub fn schema(registry: &Registry) -> Value {
 }
 
 /// A mapping with exactly one of the kinds.
-fn one_of<T>(entries: &std::collections::BTreeMap<&'static str, Entry<T>>, generator: &mut SchemaGenerator) -> Value {
+fn one_of<T>(kinds: &Kinds<T>, generator: &mut SchemaGenerator) -> Value {
     let properties: Map<String, Value> =
-        entries.values().map(|entry| (entry.kind.to_owned(), spec_of(entry, generator))).collect();
+        kinds.iter().map(|(kind, entries)| (kind.to_owned(), spec_of(entries, generator))).collect();
     json!({
         "type": "object",
         "properties": properties,
@@ -54,17 +54,23 @@ fn stage(registry: &Registry, generator: &mut SchemaGenerator) -> Value {
     let common = resolve(common, generator);
     let mut properties = common.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
     let mut kinds = Vec::new();
-    for entry in registry.stages.values() {
-        properties.insert(entry.kind.to_owned(), spec_of(entry, generator));
-        let needs_inputs = entry.role != Role::Source;
-        let required: Vec<&str> = std::iter::once(entry.kind).chain(needs_inputs.then_some("inputs")).collect();
+    for (kind, entries) in registry.stages.iter() {
+        properties.insert(kind.to_owned(), spec_of(entries, generator));
+        let needs_inputs = entries.iter().all(|entry| entry.role != Role::Source);
+        let required: Vec<&str> = std::iter::once(kind).chain(needs_inputs.then_some("inputs")).collect();
         kinds.push(json!({ "required": required }));
     }
     json!({ "type": "object", "properties": properties, "additionalProperties": false, "oneOf": kinds })
 }
 
-fn spec_of<T>(entry: &Entry<T>, generator: &mut SchemaGenerator) -> Value {
-    (entry.schema)(generator).to_value()
+/// What a kind may say: what one of its implementations takes. Which one is decided by the connection, which a schema
+/// cannot follow.
+fn spec_of<T>(entries: &[Entry<T>], generator: &mut SchemaGenerator) -> Value {
+    let mut specs = entries.iter().map(|entry| (entry.schema)(generator).to_value());
+    match (specs.next(), specs.collect::<Vec<_>>()) {
+        (Some(one), rest) if rest.is_empty() => one,
+        (first, rest) => json!({ "anyOf": first.into_iter().chain(rest).collect::<Vec<_>>() }),
+    }
 }
 
 /// What a reference to a definition stands for.

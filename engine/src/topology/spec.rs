@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::document::{ByteSize, Entries, HumanDuration, Located, Node};
+use super::simulate::SimulateSpec;
 
 /// A topology file.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -36,6 +37,9 @@ pub struct TopologySpec {
     /// The longest that stopping may take: what is in flight is finished first.
     #[serde(default = "default_drain_deadline")]
     pub drain_deadline: HumanDuration,
+    /// A fleet of simulated devices that publish to this topology's own ingress.
+    #[serde(default)]
+    pub simulate: Option<SimulateSpec>,
 }
 
 fn default_checkpoint_every() -> HumanDuration {

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by it")]
 #![allow(clippy::disallowed_macros, reason = "a failed seed is printed")]
 
+mod alert_log;
 mod backpressure;
 mod common;
 mod drain;
+mod forms;
 mod gap;
 mod outage;
 mod poison;

@@ -4,6 +4,7 @@
 //! as acknowledged was: each message is published at QoS 1 and counted at its PUBACK.
 
 mod connection;
+mod demo;
 mod fleet;
 mod random;
 mod report;
@@ -24,12 +25,14 @@ use telemill_engine::topology::HumanDuration;
 use tokio::time::Instant;
 
 use self::connection::Shared;
+pub use self::demo::Demo;
 use self::fleet::{Fleet, Traits};
 use self::report::{End, Report};
+use self::run::Stop;
 use self::schedule::{Schedule, Terms};
 use self::tally::{Summary, Tally};
 use self::template::Template;
-use super::{BAD_INPUT, DONE, FAILED, Output};
+use super::{BadInput, DONE, FAILED, Output, out};
 
 /// Publish as a fleet of devices over real MQTT.
 ///
@@ -129,10 +132,7 @@ impl Simulate {
     pub fn run(self) -> anyhow::Result<u8> {
         let checked = match self.check() {
             Ok(checked) => checked,
-            Err(problem) => {
-                eprintln!("error: {problem:#}");
-                return Ok(BAD_INPUT);
-            }
+            Err(problem) => return Err(BadInput(format!("{problem:#}")).into()),
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.context("cannot start the runtime")?.block_on(self.publish(checked))
@@ -179,7 +179,7 @@ impl Simulate {
             silent: self.silent,
             silent_after: self.silent_after.get(),
         };
-        let connections = self.connections.unwrap_or(16).min(self.devices);
+        let connections = self.connections.map_or_else(|| default_connections(self.devices), |n| n.min(self.devices));
         Ok(Checked { broker, traits, terms, connections })
     }
 
@@ -191,6 +191,7 @@ impl Simulate {
             (None, Some(lasts)) => End::Time(lasts),
             (None, None) => End::Open,
         };
+        let stop = Stop::signals().context("cannot listen for signals")?;
         let (schedule, fleet) = (Schedule::new(terms), Fleet::new(traits));
         let shared = Shared {
             broker,
@@ -199,16 +200,21 @@ impl Simulate {
             tally: Tally::default(),
             report: Report::new(end),
         };
-        let (summary, result) = run::run(Arc::new(shared), schedule, fleet, connections).await;
+        let (summary, result) = run::run(Arc::new(shared), schedule, fleet, connections, stop).await;
         if let Err(failure) = &result {
-            eprintln!("error: {failure}");
+            out::note(format_args!("error: {failure}"));
         }
         match self.output {
-            Output::Json => println!("{}", with_seed(&summary, seed)?),
-            Output::Text => print!("{}", text(&summary, seed)),
+            Output::Json => out::line(with_seed(&summary, seed)?)?,
+            Output::Text => out::text(text(&summary, seed))?,
         }
         Ok(if result.is_ok() { DONE } else { FAILED })
     }
+}
+
+/// The connections of a fleet: one a device, at most 16.
+fn default_connections(devices: u32) -> u32 {
+    devices.min(16)
 }
 
 fn with_seed(summary: &Summary, seed: u64) -> anyhow::Result<serde_json::Value> {

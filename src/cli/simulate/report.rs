@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::tally::Summary;
+use crate::cli::out;
 
 /// How often a bar is brought up to date.
 const REDRAW_EVERY: Duration = Duration::from_millis(200);
@@ -17,6 +18,7 @@ pub(super) struct Report {
     /// None where nobody watches a terminal.
     bar: Option<ProgressBar>,
     end: End,
+    silent: bool,
 }
 
 /// What progress is measured against.
@@ -33,7 +35,12 @@ pub(super) enum End {
 impl Report {
     pub(super) fn new(end: End) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| bar(end));
-        Report { bar, end }
+        Report { bar, end, silent: false }
+    }
+
+    /// Shows nothing.
+    pub(super) fn silent() -> Self {
+        Report { bar: None, end: End::Open, silent: true }
     }
 
     /// How often [`progress`](Self::progress) wants to be called.
@@ -43,8 +50,11 @@ impl Report {
 
     /// Shows how far it is.
     pub(super) fn progress(&self, now: &Summary) {
+        if self.silent {
+            return;
+        }
         let Some(bar) = &self.bar else {
-            eprintln!("{}", line(now));
+            out::note(line(now));
             return;
         };
         match self.end {
@@ -58,8 +68,8 @@ impl Report {
     /// Says something that matters, beside the bar.
     pub(super) fn note(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
+            Some(bar) => bar.suspend(|| out::note(text)),
+            None => out::note(text),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use rumqttc::{Publish, QoS};
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -23,8 +23,6 @@ pub(super) enum Failure {
     GaveUp(#[from] GaveUp),
     #[error("interrupted a second time; not everything is acknowledged")]
     Interrupted,
-    #[error("cannot listen for signals: {0}")]
-    Signals(#[from] std::io::Error),
 }
 
 /// Runs to the end; the figures are good however it ended.
@@ -33,14 +31,20 @@ pub(super) async fn run(
     schedule: Schedule,
     fleet: Fleet,
     connections: u32,
+    stop: Stop,
 ) -> (Summary, Result<(), Failure>) {
-    let result = publish(&shared, schedule, fleet, connections).await;
+    let result = publish(&shared, schedule, fleet, connections, stop).await;
     shared.report.clear();
     (shared.tally.summary(shared.start.elapsed()), result)
 }
 
-async fn publish(shared: &Arc<Shared>, schedule: Schedule, fleet: Fleet, connections: u32) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+async fn publish(
+    shared: &Arc<Shared>,
+    schedule: Schedule,
+    fleet: Fleet,
+    connections: u32,
+    mut stop: Stop,
+) -> Result<(), Failure> {
     let mut clients = JoinSet::new();
     let mut senders = Vec::new();
     let run_id = ulid::Ulid::generate();
@@ -137,21 +141,41 @@ fn unix_ms() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The signals that end a run.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
+/// What ends a run before its schedule does: the first time it waits for what is not acknowledged, the second it does not.
+pub(super) struct Stop(Told);
+
+enum Told {
+    Signals { terminate: Signal, interrupt: Signal },
+    Once(watch::Receiver<bool>),
+    Never,
 }
 
 impl Stop {
-    fn new() -> Result<Self, std::io::Error> {
-        Ok(Stop { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    /// By the signals that end a process.
+    pub(super) fn signals() -> Result<Self, std::io::Error> {
+        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Stop(Told::Signals { terminate, interrupt }))
+    }
+
+    /// Once, when this turns true or its sender is gone.
+    pub(super) fn told(stop: watch::Receiver<bool>) -> Self {
+        Stop(Told::Once(stop))
     }
 
     async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        match &mut self.0 {
+            Told::Signals { terminate, interrupt } => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            }
+            Told::Once(stop) => {
+                // A sender that is gone says the same.
+                let _ = stop.wait_for(|stop| *stop).await;
+                self.0 = Told::Never;
+            }
+            Told::Never => std::future::pending().await,
         }
     }
 }

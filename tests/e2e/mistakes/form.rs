@@ -50,7 +50,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
        :                          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
      5 |   log: { kafka: { brokers: ["127.0.0.1:9092"], broker: other } }
        `----
-      help: mqtt://***@]host[:port]
+      help: mqtt://[user[:password]@]host[:port]
 
     error[topology::unknown_field]: unknown field `broker`
        ,-[<stdin>:5:48]
@@ -95,7 +95,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         :                                     ^^^^
      10 | stages:
         `----
-      help: declare one under `connections:`, such as `stat: { redis: { … } }`
+      help: connections of kind `redis` here: `state`
 
     error[topology::unknown_variant]: there is no kind `mqtt_ingres` of stage
         ,-[<stdin>:12:5]

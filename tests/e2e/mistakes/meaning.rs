@@ -232,3 +232,21 @@ fn a_cycle_and_a_stage_of_two_kinds_are_found() {
       help: keep one kind; settings of a kind go inside it
     "#);
 }
+
+#[test]
+fn the_log_of_the_topics_must_be_one() {
+    let check = |connection: &str, code: &str, message: &str, hint: &str| {
+        let text = CYCLE.replace("connection: log, partitions: 3", &format!("connection: {connection}, partitions: 3"));
+        let said = problems_of(&text);
+        let problem = said.split("\n\n").find(|problem| problem.contains("<stdin>:6:35")).unwrap_or_default();
+        assert!(problem.contains(code) && problem.contains(message) && problem.contains(hint), "{said}");
+    };
+    let hint = "connections of kind `kafka` here: `log`";
+    check("lgo", "topology::unknown_connection", "there is no connection `lgo`", hint);
+    check(
+        "state",
+        "topology::wrong_connection",
+        "connection `state` is of kind `redis`, but `kafka` is needed here",
+        hint,
+    );
+}

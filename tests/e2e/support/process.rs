@@ -1,8 +1,10 @@
 //! The process under test.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,6 +18,8 @@ use super::{DEADLINE, Http, Site};
 pub struct Telemill {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
+    /// Reads the log; ends with it.
+    reader: Option<JoinHandle<()>>,
     /// Its API.
     pub http: Http,
     topology: String,
@@ -24,14 +28,18 @@ pub struct Telemill {
 impl Telemill {
     /// Starts it and waits until its API listens.
     pub fn start(site: &Site) -> Telemill {
+        let services = [("MQTT_URL", &*site.mqtt), ("KAFKA_BROKERS", &*site.kafka), ("REDIS_URL", &*site.redis)];
+        Telemill::start_file(&site.file(), &site.name, &services)
+    }
+
+    /// Starts it on a topology file, with these variables set, and waits until its API listens.
+    pub fn start_file(file: &Path, topology: &str, variables: &[(&str, &str)]) -> Telemill {
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
-            .arg(site.file())
+            .arg(file)
             .args(["--listen", "127.0.0.1:0"])
-            .env("MQTT_URL", &site.mqtt)
-            .env("KAFKA_BROKERS", &site.kafka)
-            .env("REDIS_URL", &site.redis)
+            .envs(variables.iter().copied())
             .env_remove("TELEMILL_LISTEN")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
@@ -41,14 +49,14 @@ impl Telemill {
         let log = Arc::new(Mutex::new(Vec::new()));
         let lines = BufReader::new(child.stderr.take().expect("it is piped")).split(b'\n');
         let copy = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let line = String::from_utf8_lossy(&line).into_owned();
                 copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         });
-        let topology = site.name.clone();
-        let mut telemill = Telemill { child, log, http: Http::new("http://unknown"), topology };
+        let topology = topology.to_owned();
+        let mut telemill = Telemill { child, log, reader: Some(reader), http: Http::new("http://unknown"), topology };
         let address = wait_until(DEADLINE, "the address of the API in the log", || {
             assert!(telemill.status().is_none(), "telemill ended before it listened");
             telemill.logged("listening").first().map(|entry| entry["address"].as_str().unwrap_or_default().to_owned())
@@ -136,6 +144,8 @@ impl Telemill {
     /// Its exit code, which it must have by the deadline.
     pub fn exit_code(&mut self, deadline: Duration) -> i32 {
         let status = wait_until(deadline, "telemill to end", || self.status());
+        // What it said last is in the log before anybody looks.
+        let _ = self.reader.take().map(JoinHandle::join);
         status.code().unwrap_or_else(|| panic!("telemill ended by a signal: {status}"))
     }
 

@@ -37,7 +37,7 @@ fn good_rules_are_taken() {
 fn each_mistake_is_found_where_it_stands() {
     let check = |rule: RuleSpec, expect: &[(&str, &str)]| {
         let expect: Vec<_> = expect.iter().map(|(at, code)| (format!("rules[1]{at}"), *code)).collect();
-        let found = problems(vec![condition("First", "payload.x"), rule]);
+        let found = problems(vec![condition("First", "payload.x > 1"), rule]);
         assert_eq!(found.iter().map(|(at, code)| (at.clone(), *code)).collect::<Vec<_>>(), expect);
     };
     check(hot().named("First"), &[(".alert", codes::DUPLICATE_NAME)]);
@@ -61,6 +61,8 @@ fn each_mistake_is_found_where_it_stands() {
     check(absence("Silent", 1).label("a", "{{ value }}"), &[(".labels.a", "expr::unknown_field")]);
     check(condition("Hot", "temperature > 80"), &[(".expr", "expr::unknown_field")]);
     check(condition("Hot", "payload.t + 1"), &[(".expr", "expr::type_mismatch")]);
+    check(condition("Hot", "payload.t"), &[(".expr", "expr::type_mismatch")]);
+    check(hot().clear("payload.cool"), &[(".clear", "expr::type_mismatch")]);
     check(hot().clear("payload.t <").label("a", "{{ value }}"), &[(".clear", "expr::syntax")]);
     check(hot().annotations(&[("a", "{{ labels.nope }}")]), &[(".annotations.a", "expr::unknown_field")]);
     let templated = hot().label("site", "{{ payload.site }}").annotations(&[("a", "{{ labels.site }}")]);

@@ -120,7 +120,7 @@ fn an_absence_fires_with_time_and_ends_with_a_record() {
 #[test]
 fn rules_do_not_know_of_each_other() {
     check(
-        vec![hot().held(30), condition("Odd", "payload.odd"), absence("Silent", 20)],
+        vec![hot().held(30), condition("Odd", "payload.odd == true"), absence("Silent", 20)],
         &[(0, HOT), (5, Some(r#"{"odd":true}"#)), (29, None), (45, None), (46, COOL)],
         &[
             "0 Hot pending #1 since 0: 81",

@@ -67,8 +67,11 @@ impl<T, E: From<DiskError>> Future for Answer<T, E> {
     }
 }
 
+/// Directories by path: the handle, and the writer's thread, which closes the directory.
+type Disks = HashMap<PathBuf, (Weak<Disk>, JoinHandle<()>)>;
+
 /// The directories that this process has open, or is about to close.
-static DISKS: Mutex<Option<HashMap<PathBuf, (Weak<Disk>, JoinHandle<()>)>>> = Mutex::new(None);
+static DISKS: Mutex<Option<Disks>> = Mutex::new(None);
 
 impl Disk {
     /// Opens a directory, made where it is missing; the same handle for all who ask while it is open.
@@ -108,6 +111,12 @@ impl Disk {
     /// The directory, with its links resolved.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The bytes of a space's tables; what is only in the journal yet is not among them. For metrics.
+    pub fn space_bytes(&self, space: Space) -> u64 {
+        let opened = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        opened.as_ref().and_then(|opened| opened.space(space)).map_or(0, |keyspace| keyspace.disk_space())
     }
 
     /// Runs a closure within the next group and resolves with its result when the group is durable. An `Err` of the

@@ -51,6 +51,11 @@ impl KeyRange {
         KeyRange(Bound::Included(prefix), end)
     }
 
+    /// The same without the keys below `from`.
+    pub fn starting_at(self, from: impl Into<Bytes>) -> Self {
+        KeyRange(Bound::Included(from.into()), self.1)
+    }
+
     fn as_slices(&self) -> (Bound<&[u8]>, Bound<&[u8]>) {
         (self.0.as_ref().map(|key| &**key), self.1.as_ref().map(|key| &**key))
     }

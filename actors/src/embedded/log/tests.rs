@@ -30,9 +30,15 @@ fn declared(partitions: i32, set: impl FnOnce(&mut TopicDecl)) -> TopicDecl {
     decl
 }
 
+/// A time of these tests. Far ahead of the machine's, so that what the log tidies by itself meanwhile is nothing.
+fn time(at: u64) -> Timestamp {
+    const AHEAD: u64 = 10_000_000_000_000;
+    Timestamp(AHEAD + at)
+}
+
 /// Appends a record of 100 bytes of value, taken at this time.
 async fn append(log: &Arc<Log>, topic: &Arc<Topic>, partition: i32, at: u64) -> i64 {
-    let frame = frame::write(Timestamp(at), None, &FrameHeaders::default(), &[b'x'; 100]);
+    let frame = frame::write(time(at), None, &FrameHeaders::default(), &[b'x'; 100]);
     let (held, topic) = (log.clone(), topic.clone());
     let appended = log.disk().write(move |tx| {
         let mut appender = Appender::new(&held, tx);
@@ -58,7 +64,7 @@ async fn what_is_older_than_the_retention_goes_and_the_start_moves() {
     }
     append(&log, &topic, 1, 9_000).await;
     let check = async |now: u64, first: &[i64], bounds: (i64, i64)| {
-        log.tidy(Timestamp(now)).await.unwrap();
+        log.tidy(time(now)).await.unwrap();
         assert_eq!(offsets(&log, &topic, 0).await, first, "at {now}");
         assert_eq!(topic.bounds(0), bounds, "at {now}");
     };
@@ -81,7 +87,7 @@ async fn a_topic_holds_no_more_than_it_may_and_the_oldest_goes_first() {
     }
     let retain = async |bytes: u64| {
         log.ensure(&[declared(2, |decl| decl.retention_bytes = Some(bytes))]).await.unwrap();
-        log.tidy(Timestamp(1_000)).await.unwrap();
+        log.tidy(time(1_000)).await.unwrap();
         (offsets(&log, &topic, 0).await, offsets(&log, &topic, 1).await)
     };
     assert_eq!(retain(5 * each).await, (vec![0, 1, 2], vec![0, 1]));
@@ -94,8 +100,8 @@ async fn a_topic_holds_no_more_than_it_may_and_the_oldest_goes_first() {
 async fn more_than_a_step_goes_in_steps_and_is_gone_after_a_restart() {
     let (dir, log) = log().await;
     let decl = declared(1, |decl| decl.retention = Some(Duration::from_secs(1)));
-    let topic = log.ensure(&[decl.clone()]).await.unwrap().remove(0);
-    let frame = frame::write(Timestamp(1), None, &FrameHeaders::default(), b"x");
+    let topic = log.ensure(std::slice::from_ref(&decl)).await.unwrap().remove(0);
+    let frame = frame::write(time(1), None, &FrameHeaders::default(), b"x");
     let (held, appended_to) = (log.clone(), topic.clone());
     let appended = log.disk().write(move |tx| {
         let mut appender = Appender::new(&held, tx);
@@ -107,7 +113,7 @@ async fn more_than_a_step_goes_in_steps_and_is_gone_after_a_restart() {
     });
     appended.await.unwrap();
     append(&log, &topic, 0, 100_000).await;
-    log.tidy(Timestamp(100_500)).await.unwrap();
+    log.tidy(time(100_500)).await.unwrap();
     assert_eq!(topic.bounds(0), (5_000, 5_001));
     drop((log, topic));
     let log = Log::of(&Disk::open(&dir.0, 0).await.unwrap());

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::context::{BuildContext, CheckContext};
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::record::{Kind, Reason, Record};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::sink::{Completion, Sink};
@@ -63,6 +63,7 @@ pub struct EmbeddedRouter {
 
 impl Component for EmbeddedRouter {
     const KIND: &'static str = "kafka_router";
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
     type Spec = EmbeddedRouterSpec;
     type Checked = CheckedRouter;
 
@@ -90,7 +91,7 @@ impl Component for EmbeddedRouter {
             let (stage, topic) = (cx.stage.clone(), topic.clone());
             let journal = EmbeddedJournal { log: log.clone(), topic: topic.clone(), stage: stage.clone() };
             cx.ports.offer_journal(&cx.stage, Arc::new(journal));
-            cx.ports.offer_alert_log(Arc::new(EmbeddedAlertLog { log: log.clone(), topic, stage }));
+            cx.ports.offer_alert_log(&cx.stage, Arc::new(EmbeddedAlertLog { log: log.clone(), topic, stage }));
         }
         let form = RouterForm { route: route.clone(), headers: HeaderWriter::default(), message: Vec::new() };
         let submitter = Submitter::new(&log, topics, marks, form, cx.clock.clone(), lives).await?;

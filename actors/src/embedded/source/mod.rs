@@ -15,7 +15,8 @@ mod shared;
 
 use std::sync::Arc;
 
-use telemill_engine::context::{BuildContext, CheckContext, TopicDecl};
+use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
+
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::runtime::TimeMode;
 use telemill_engine::source::Source;
@@ -37,6 +38,7 @@ pub struct EmbeddedSource(Arc<Shared>);
 
 impl Component for EmbeddedSource {
     const KIND: &'static str = "kafka_source";
+    const CONNECTION: &'static str = crate::embedded::EmbeddedConnection::KIND;
     type Spec = EmbeddedSourceSpec;
     type Checked = CheckedEmbeddedSource;
 
@@ -94,6 +96,7 @@ impl Component for EmbeddedSource {
             stage: cx.stage.clone(),
             topics: topics.iter().map(|topic| Topic { name: topic.name.as_str().into(), id: topic.id }).collect(),
             has_marks,
+            partitions,
             resume: checked.resume,
         };
         Ok(EmbeddedSource(Arc::new(Shared::new(log, topics, checked.group.clone(), reading, membership))))

@@ -9,6 +9,7 @@ use rdkafka::producer::{DefaultProducerContext, Producer as _};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use telemill_engine::ack::Guards;
 use telemill_engine::context::{CheckContext, Connection, Connections, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::position::TopicId;
 use telemill_engine::testing::record;
 
@@ -46,7 +47,9 @@ fn submitter(cluster: &MockCluster<'static, DefaultProducerContext>) -> Submitte
     let topic =
         EnsuredTopic { name: TOPIC.into(), id: TopicId::default(), partitions: 1, max_message_bytes: 1_000_000 };
     let settings = Settings { linger: Duration::ZERO, compression: "none", buffer: 1 << 20 };
-    let producer = Producer::connect(&connection, "test", &settings, &[topic], None, Offsets::default()).unwrap();
+    let producer =
+        Producer::connect(&connection, "test", &Peers::default(), &settings, &[topic], None, Offsets::default())
+            .unwrap();
     Submitter::new(producer, Bare, Earlier::default())
 }
 

@@ -226,13 +226,15 @@ impl Shared {
         room
     }
 
-    /// Puts in what was read, in order.
-    pub(super) fn put(&self, partition: Partition, generation: Generation, items: Vec<Item>) {
+    /// Puts in what was read, in order within a partition; wakes the reader once.
+    pub(super) fn put(&self, read: Vec<(Partition, Generation, Vec<Item>)>) {
+        if read.is_empty() {
+            return;
+        }
         let mut state = self.lock();
-        for item in items {
-            if !state.outbox.put(partition, generation, item) {
-                return;
-            }
+        for (partition, generation, items) in read {
+            // What was read for an assignment that is over is of no use to anybody.
+            let _all = items.into_iter().all(|item| state.outbox.put(partition, generation, item));
         }
         drop(state);
         self.readable.notify_one();

@@ -3,6 +3,7 @@ use bytes::Bytes;
 use std::time::Duration;
 use telemill_engine::clock::Timestamp;
 use telemill_engine::context::{CheckContext, Connection, Connections, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::position::TopicId;
 use telemill_engine::record::{EventId, Kind, Record};
 use ulid::Ulid;
@@ -25,12 +26,14 @@ fn shared() -> Shared {
     let spec = serde_json::from_str(r#"{"brokers":["127.0.0.1:9092"]}"#).unwrap();
     Shared::new(Setup {
         connection: KafkaConnection::check(spec, &mut cx).unwrap().into(),
+        brokers: Peers::default().peer("kafka"),
         reading: Reading {
             topology: "test".into(),
             stage: "events".into(),
             topics: vec![Topic { name: "iot-data".into(), id: TopicId(Uuid::from_u128(1)) }],
             has_marks: false,
             resume: Resume::Fail,
+            partitions: 1,
         },
         group: "group".to_owned(),
         partitions: 1,
@@ -50,7 +53,7 @@ fn begun(shared: &Shared, start: i64, count: i64) -> Generation {
     let generation = shared.take_asked().pop().unwrap().partitions[0].1;
     assert!(matches!(shared.next(1), Some(Ok(SourceEvent::Assigned { .. }))));
     shared.plan(0, Plan { generation, lanes: vec![(start, start)] });
-    shared.put(0, generation, (start..start + count).map(item).collect());
+    shared.put(vec![(0, generation, (start..start + count).map(item).collect())]);
     generation
 }
 
@@ -80,7 +83,7 @@ fn a_batch_given_back_has_the_partition_assigned_anew_once() {
     assert!(matches!(shared.next(9), Some(Ok(SourceEvent::Assigned { .. }))));
     assert!(shared.next(9).is_none(), "what was read before is gone");
 
-    shared.put(0, generation, vec![item(8)]);
+    shared.put(vec![(0, generation, vec![item(8)])]);
     shared.plan(0, Plan { generation, lanes: vec![(9, 9)] });
     assert!(shared.next(9).is_none() && shared.plans().is_empty(), "what comes late from before counts no more");
     shared.plan(0, Plan { generation: asked[0].partitions[0].1, lanes: vec![(6, 6)] });

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use telemill_engine::clock::Timestamp;
-use telemill_engine::record::{DeadReason, Reason};
+use telemill_engine::record::{DeadReason, EventId, Kind, Reason};
+use ulid::Ulid;
 
 use super::*;
+use crate::ingress::pulse::Span;
 
 fn record(delivery: u64, payload: usize) -> Item {
     let id = EventId(Ulid(u128::from(delivery)));

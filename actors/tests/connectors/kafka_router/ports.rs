@@ -104,7 +104,7 @@ fn bodies(entries: &[AlertEntry]) -> Vec<String> {
 async fn an_alert_stream_goes_on_where_its_cursor_says() {
     let mut site = Site::shared();
     let (mut router, _) = single(&mut site, "alerts", 3).await;
-    let log = site.ports.alert_log().expect("a router of one topic offers it");
+    let log = site.ports.alert_log("stage").expect("a router of one topic offers it");
     delivered(router.submit(batch(vec![alert("d0", 0)])).await).await;
 
     let mut from_now = follow(&log, None).await;
@@ -135,7 +135,7 @@ fn records_payload(records: &[Record], number: usize) -> Vec<u8> {
 async fn a_stream_that_is_not_read_holds_back_only_itself() {
     let mut site = Site::shared();
     let (mut router, _) = single(&mut site, "slow", 1).await;
-    let log = site.ports.alert_log().unwrap();
+    let log = site.ports.alert_log("stage").unwrap();
     let mut slow = follow(&log, None).await;
     let dropped = follow(&log, None).await;
     delivered(router.submit(batch((0..1000).map(|n| alert("d1", n)).collect())).await).await;

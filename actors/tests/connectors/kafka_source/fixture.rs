@@ -28,6 +28,7 @@ use telemill_engine::stage::{BuildError, Component};
 use telemill_services::{Services, eventually, unique_name};
 
 use super::driven::Driven;
+use crate::kafka_support::partition_of;
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -120,13 +121,20 @@ impl Fixture {
         ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap()
     }
 
-    /// Writes a record of device `d1` as the router would, and waits until it is durable; its offset.
+    /// A device that belongs to a partition; `d1` where there is only one.
+    pub(super) fn device_of(&self, partition: Partition) -> String {
+        let mut devices = (1..).map(|n| format!("d{n}"));
+        devices.find(|device| partition_of(device, self.partitions) == partition).unwrap()
+    }
+
+    /// Writes a record of the partition's device as the router would, and waits until it is durable; its offset.
     pub(super) async fn produce(&self, topic: &str, partition: Partition, number: u64, received_at: u64) -> i64 {
-        let value = format!(r#"{{"device_id":"d1","payload":{{"n":{number}}},"timestamp":{}}}"#, received_at / 1000);
+        let (device, seconds) = (self.device_of(partition), received_at / 1000);
+        let value = format!(r#"{{"device_id":"{device}","payload":{{"n":{number}}},"timestamp":{seconds}}}"#);
         self.produce_raw(topic, partition, value.as_bytes(), "data", received_at).await
     }
 
-    /// Writes any bytes as a record of device `d1`.
+    /// Writes any bytes as a record of the partition's device.
     pub(super) async fn produce_raw(
         &self,
         topic: &str,
@@ -140,14 +148,29 @@ impl Fixture {
         let headers = header(header(OwnedHeaders::new(), "kind", kind), "received-at-ms", &received_at);
         let headers = header(headers, "event-id", &ulid::Ulid::generate().to_string());
         let record = FutureRecord::to(topic).partition(partition).payload(value).headers(headers);
-        let record = if kind == "mark" { record } else { record.key("d1") };
+        let device = self.device_of(partition);
+        let record = if kind == "mark" { record } else { record.key(&device) };
+        self.producer.send(record, DEADLINE).await.unwrap().offset
+    }
+
+    /// Writes a record without a key, as a foreign producer may, of a device that only its value names; its offset.
+    pub(super) async fn produce_keyless(&self, topic: &str, partition: Partition, device: &str) -> i64 {
+        let value = format!(r#"{{"device_id":"{device}","payload":{{"n":0}}}}"#);
+        let record: FutureRecord<'_, (), _> = FutureRecord::to(topic).partition(partition).payload(&value);
+        self.producer.send(record, DEADLINE).await.unwrap().offset
+    }
+
+    /// Writes a record whose key another partitioner put there; its offset.
+    pub(super) async fn produce_keyed(&self, topic: &str, partition: Partition, key: &str, value: &str) -> i64 {
+        let record = FutureRecord::to(topic).partition(partition).key(key).payload(value);
         self.producer.send(record, DEADLINE).await.unwrap().offset
     }
 
     /// Writes the records `numbers` into the first partition of the first topic, at once, each of about `size` bytes.
     pub(super) async fn fill(&self, numbers: std::ops::Range<u64>, size: usize) {
         let filler = "x".repeat(size);
-        let value = |n: u64| format!(r#"{{"device_id":"d1","payload":{{"n":{n},"x":"{filler}"}}}}"#);
+        let device = self.device_of(0);
+        let value = |n: u64| format!(r#"{{"device_id":"{device}","payload":{{"n":{n},"x":"{filler}"}}}}"#);
         let values: Vec<_> = numbers.clone().map(value).collect();
         let sent =
             numbers.zip(&values).map(|(n, value)| self.produce_raw(&self.topics[0], 0, value.as_bytes(), "data", n));
@@ -218,8 +241,7 @@ impl Fixture {
             "session_timeout": options.session_timeout,
             "fetch_max": options.fetch_max,
         }));
-        let connection = self.connection() as Arc<dyn std::any::Any + Send + Sync>;
-        let connections = Connections::from([("log".to_owned(), ("kafka", connection))]);
+        let connections = Connections::new().with("log", self.connection());
         let mut problems = Vec::new();
         let mut cx = CheckContext {
             name: &self.stage,
@@ -239,6 +261,7 @@ impl Fixture {
             store: Arc::new(NoStore),
             ports,
             downstream: Arc::new([]),
+            peers: Default::default(),
         };
         let (reader, acker) = KafkaSource::build(&checked, &cx).await?.split();
         Ok(Driven { reader, acker })

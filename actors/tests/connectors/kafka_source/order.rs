@@ -131,3 +131,41 @@ async fn what_is_no_record_is_rejected_with_its_bytes_and_its_position() {
     fixture.until_committed(0, &[3, 1]).await;
     source.close().await;
 }
+
+#[tokio::test]
+async fn a_record_in_another_partition_than_its_device_is_refused() {
+    let fixture = Fixture::new(1, 3);
+    fixture.create_topics().await;
+    let topic = &fixture.topics[0];
+    let (home, away) = (fixture.device_of(1), fixture.device_of(2));
+    fixture.produce_keyless(topic, 1, &home).await;
+    fixture.produce_keyless(topic, 1, &away).await;
+    // One with a key, put there by another partitioner, is no better.
+    let value = format!(r#"{{"device_id":"{away}","payload":{{"n":1}}}}"#);
+    fixture.produce_keyed(topic, 1, &away, &value).await;
+    fixture.produce(topic, 1, 2, START).await;
+
+    let mut source = fixture.start().await;
+    source.assigned(ResumeAt::Committed).await;
+    let (mut records, mut rejected) = (Vec::new(), Vec::new());
+    while records.len() + rejected.len() < 4 {
+        let batch = source.batch(100).await;
+        records.extend(batch.records);
+        rejected.extend(batch.rejected);
+    }
+    assert_eq!(numbers(&records), [0, 2]);
+    assert!(records.iter().all(|record| record.device.as_str() == home));
+    for (refused, offset) in rejected.iter().zip(1..) {
+        assert_eq!(refused.why.reason, Reason::WRONG_PARTITION);
+        assert_eq!(refused.record.device.as_str(), away, "the dead letter's key");
+        let detail = &*refused.why.detail;
+        assert!(
+            detail.contains(&away) && detail.contains("partition 2 of 3") && detail.contains("is in 1"),
+            "{detail}"
+        );
+        assert_eq!(refused.why.source, format!("{topic}/1/{offset}"));
+        assert!(refused.record.payload.starts_with(br#"{"device_id""#), "the whole message");
+    }
+    assert_eq!(rejected.len(), 2);
+    source.close().await;
+}

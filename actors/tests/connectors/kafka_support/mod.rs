@@ -4,7 +4,6 @@ mod store;
 
 pub use store::NoStore;
 
-use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,8 +83,7 @@ impl Site {
 
     /// A checked component of this spec, whose connection is named `log`.
     pub fn check<C: Component>(&self, spec: Value) -> C::Checked {
-        let log: Arc<dyn Any + Send + Sync> = Arc::new(self.connection());
-        let connections = Connections::from([("log".to_owned(), ("kafka", log))]);
+        let connections = Connections::new().with("log", Arc::new(self.connection()));
         let spec: C::Spec = serde_json::from_value(spec).unwrap();
         self.with_check(&connections, |cx| C::check(spec, cx))
     }
@@ -109,6 +107,7 @@ impl Site {
             store: Arc::new(NoStore),
             ports: self.ports.clone(),
             downstream: Arc::new([]),
+            peers: Default::default(),
         }
     }
 

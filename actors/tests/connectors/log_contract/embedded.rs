@@ -1,6 +1,5 @@
 //! The embedded log, in a directory of the test's own.
 
-use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -51,8 +50,8 @@ impl Kind for Embedded {
         Embedded { connection: Arc::new(connection(&dir)), dir, is_kept: false }
     }
 
-    fn connection(&self) -> (&'static str, Arc<dyn Any + Send + Sync>) {
-        ("embedded", self.connection.clone())
+    fn connections(&self) -> Connections {
+        Connections::new().with("log", self.connection.clone())
     }
 
     async fn remove_all(place: &Place<Self>, topic: &str, partition: i32) {

@@ -1,6 +1,5 @@
 //! A real Kafka.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -9,6 +8,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use telemill_actors::kafka_dead_letters::KafkaDeadLetters;
 use telemill_actors::kafka_router::KafkaRouter;
 use telemill_actors::kafka_source::KafkaSource;
+use telemill_engine::context::Connections;
 
 use super::{Kind, Place};
 use crate::kafka_support::Site;
@@ -24,8 +24,8 @@ impl Kind for Kafka {
         Kafka(Site::shared())
     }
 
-    fn connection(&self) -> (&'static str, Arc<dyn Any + Send + Sync>) {
-        ("kafka", Arc::new(self.0.connection()))
+    fn connections(&self) -> Connections {
+        Connections::new().with("log", Arc::new(self.0.connection()))
     }
 
     async fn remove_all(place: &Place<Self>, topic: &str, partition: i32) {

@@ -1,11 +1,11 @@
 //! A log of some kind, with topics of the test's own, and its components built on it.
 
-use std::any::Any;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connections, TopicDecl, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::ports::Ports;
 use telemill_engine::position::Epoch;
 use telemill_engine::sink::Sink;
@@ -24,8 +24,8 @@ pub trait Kind: Sized + Send + Sync {
 
     /// A log that is there.
     fn new() -> Self;
-    /// The connection to it, and its kind.
-    fn connection(&self) -> (&'static str, Arc<dyn Any + Send + Sync>);
+    /// The connection to it, under the name `log`.
+    fn connections(&self) -> Connections;
     /// Makes everything in a partition go that is in it now, as retention would.
     async fn remove_all(place: &Place<Self>, topic: &str, partition: i32);
 }
@@ -81,7 +81,7 @@ impl<K: Kind> Place<K> {
     }
 
     pub fn check<C: Component>(&self, spec: Value) -> C::Checked {
-        let connections = Connections::from([("log".to_owned(), self.kind.connection())]);
+        let connections = self.kind.connections();
         let spec: C::Spec = serde_json::from_value(spec).unwrap();
         let mut problems = Vec::new();
         let topics = &self.topics;
@@ -101,6 +101,7 @@ impl<K: Kind> Place<K> {
             marks: self.marks.as_ref().map(|name| self.topics.get(name)),
             store: Arc::new(NoStore),
             ports: self.ports.clone(),
+            peers: Peers::default(),
             downstream: Arc::new([]),
         };
         C::build(checked, &cx).await

@@ -64,7 +64,7 @@ pub async fn an_alert_stream_goes_on_behind_its_cursor<K: Kind>() {
     let mut place = Place::<K>::new();
     let topic = place.topic("alerts", 3);
     let mut router = place.router_to(&topic).await;
-    let log = place.ports.alert_log().expect("a router of one topic offers it");
+    let log = place.ports.alert_log("stage").expect("a router of one topic offers it");
     delivered(router.submit(batch(vec![alert("d0", 0)])).await).await;
     let mut from_now = log.follow(None).await.unwrap();
     let mut records: Vec<_> = (1..=9).map(|n| alert(&format!("d{n}"), n)).collect();

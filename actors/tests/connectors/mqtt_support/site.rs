@@ -93,7 +93,7 @@ impl Site {
             keep_alive: *keep_alive,
         };
         let broker = checked(&Connections::new(), |cx| MqttConnection::check(spec, cx));
-        Connections::from([("broker".to_owned(), (MqttConnection::KIND, Arc::new(broker) as _))])
+        Connections::new().with("broker", Arc::new(broker))
     }
 
     pub fn checked(&self) -> MqttIngressChecked {
@@ -118,6 +118,7 @@ impl Site {
             store: self.store.clone(),
             ports,
             downstream: [Arc::from("router"), Arc::from(DEAD_LETTERS)].into(),
+            peers: Default::default(),
         }
     }
 

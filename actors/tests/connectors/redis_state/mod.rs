@@ -1,19 +1,16 @@
-//! The state store's contract: one owner at a time, nothing by a superseded one, and what was saved is what is loaded.
+//! The state store in Redis: the contract, and the exact keys.
 
 mod checkpoints;
 mod claims;
 mod slots;
 
-use std::time::Duration;
-
 use telemill_actors::redis_state::RedisState;
 
-use crate::redis_support::{DEADLINE, connection};
+use crate::conformance::state::state_suite;
+use crate::redis_support::{DEADLINE, RedisHarness, connection};
+
+state_suite!(RedisHarness);
 
 fn store(url: &str) -> RedisState {
     RedisState::new(connection(url, DEADLINE))
-}
-
-fn store_with_lease(url: &str, lease: Duration) -> RedisState {
-    store(url).with_lease(lease)
 }

@@ -1,36 +1,29 @@
-//! What the tests of everything on Redis share: checked connections, records, a plain client, a subscriber.
+//! What the tests of everything on Redis share: checked connections, the harness of the suites, a plain client, a subscriber.
 
+mod harness;
 mod proxy;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{AsyncConnectionConfig, Client};
 use telemill_actors::redis::{RedisConnection, RedisSpec};
 use telemill_actors::redis_state::RedisState;
 use telemill_actors::redis_writer::{RedisWriter, RedisWriterConfig, RedisWriterSpec};
-use telemill_engine::ack::Guards;
-use telemill_engine::batch::Batch;
-use telemill_engine::clock::{Clock, Timestamp};
+use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection, Connections, Topics};
-use telemill_engine::envelope;
-use telemill_engine::position::{Epoch, Position, TopicId};
-use telemill_engine::record::{EventId, Kind, Record};
+use telemill_engine::position::Epoch;
 use telemill_engine::registry::StoreComponent;
 use telemill_engine::stage::{BuildError, Component};
-use ulid::Ulid;
-use uuid::Uuid;
 
+use crate::conformance::store::HISTORY;
+pub(crate) use harness::RedisHarness;
 pub(crate) use proxy::Proxy;
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-pub(crate) const TOPIC: TopicId = TopicId(Uuid::from_u128(0xaa));
-pub(crate) const OTHER_TOPIC: TopicId = TopicId(Uuid::from_u128(0xbb));
 
 pub(crate) fn connection(url: &str, response_timeout: Duration) -> Arc<RedisConnection> {
     let mut problems = Vec::new();
@@ -57,15 +50,15 @@ pub(crate) fn context(url: &str, topology: &str, epoch: u64) -> BuildContext {
         store: RedisState::new(connection(url, DEADLINE)).into_store(),
         ports: Default::default(),
         downstream: Arc::new([]),
+        peers: Default::default(),
     }
 }
 
-/// Five hours of history, a window of 4.
-pub(crate) fn writer_config(connection: Arc<RedisConnection>) -> RedisWriterConfig {
-    let spec =
-        RedisWriterSpec { connection: "state".to_owned(), history: Duration::from_secs(18_000).into(), window: 4 };
+/// A window of 4.
+pub(crate) fn writer_config(connection: Arc<RedisConnection>, history: Duration) -> RedisWriterConfig {
+    let spec = RedisWriterSpec { connection: "state".to_owned(), history: history.into(), window: 4 };
     let mut problems = Vec::new();
-    let connections = Connections::from([("state".to_owned(), (RedisConnection::KIND, connection as _))]);
+    let connections = Connections::new().with("state", connection);
     let mut cx = CheckContext {
         name: "writer",
         inputs: &[],
@@ -78,38 +71,11 @@ pub(crate) fn writer_config(connection: Arc<RedisConnection>) -> RedisWriterConf
 }
 
 pub(crate) async fn build_writer(url: &str, timeout: Duration, cx: &BuildContext) -> Result<RedisWriter, BuildError> {
-    RedisWriter::build(&writer_config(connection(url, timeout)), cx).await
+    RedisWriter::build(&writer_config(connection(url, timeout), HISTORY), cx).await
 }
 
 pub(crate) async fn writer(url: &str, topology: &str, epoch: u64) -> RedisWriter {
     build_writer(url, DEADLINE, &context(url, topology, epoch)).await.expect("the server is there")
-}
-
-/// A record as it comes out of the log: its message is Telemill's own form, its payload a piece of it.
-pub(crate) fn record(device: &str, topic: TopicId, offset: i64, secs: u64, payload: &str) -> Record {
-    let device = device.parse().unwrap();
-    let at = Timestamp(secs * 1000);
-    let id = EventId(Ulid::from_parts(at.0, (topic.0.as_u128() << 64) + offset as u128));
-    let mut message = Vec::new();
-    envelope::write(&mut message, &device, payload.as_bytes(), at, id);
-    let message = Bytes::from(message);
-    let payload = envelope::read(&message, true).unwrap().payload;
-    let mut record = Record::new(id, device, Kind::Data, payload, at);
-    record.message = Some(message);
-    record.position = Some(Position { topic, partition: 0, offset, output: 0 });
-    record
-}
-
-/// The message of a record, as text.
-pub(crate) fn message(record: &Record) -> String {
-    String::from_utf8(envelope::message_of(record).into_owned()).unwrap()
-}
-
-/// A batch of partition 0 that follows `previous`.
-pub(crate) fn batch(previous: &[(TopicId, i64, u32)], records: Vec<Record>) -> Arc<Batch> {
-    let mut batch = Batch::new(0, records, Guards::none());
-    batch.previous = previous.iter().copied().collect();
-    Arc::new(batch)
 }
 
 /// A plain client.

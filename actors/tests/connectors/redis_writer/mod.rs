@@ -1,10 +1,8 @@
-//! The writer's contract: what it writes, what its guard refuses, and that neither outage nor repetition changes it.
+//! The store of devices in Redis: the contract, the exact keys, and what only a server brings: outages, foreign keys.
 
 mod contract;
 mod guard;
-mod model;
 mod outage;
-mod reads;
 
 use std::sync::Arc;
 
@@ -12,6 +10,11 @@ use redis::aio::MultiplexedConnection;
 use telemill_actors::redis_writer::RedisWriter;
 use telemill_engine::batch::Batch;
 use telemill_engine::sink::{Sink, Submitted};
+
+use crate::conformance::store::store_suite;
+use crate::redis_support::RedisHarness;
+
+store_suite!(RedisHarness);
 
 async fn submit(writer: &mut RedisWriter, batch: &Arc<Batch>) -> Submitted {
     writer.submit(batch.clone()).await.await

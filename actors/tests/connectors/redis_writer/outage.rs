@@ -8,14 +8,12 @@ use telemill_actors::redis_writer::RedisWriter;
 use telemill_engine::batch::Batch;
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::BuildError;
-use telemill_services::{Redis, Services, eventually, unique_name};
+use telemill_services::{Redis, eventually, unique_name};
 
 use super::{deliver, hash, submit};
-use crate::redis_support::{
-    DEADLINE, Proxy, Subscriber, TOPIC, batch as batch_of, build_writer, client, context, message, record, writer,
-};
-
-const NOW: u64 = 1_700_000_000;
+use crate::conformance::records::{messages_of, run_of_batches};
+use crate::conformance::store::unguarded;
+use crate::redis_support::{DEADLINE, Proxy, Subscriber, build_writer, client, context, writer};
 
 /// Submits batches as the engine does: up to the window in flight; after one that did not get through it waits for those
 /// behind, and submits them all again. Gives back how often it had to.
@@ -50,21 +48,6 @@ async fn drive(writer: &mut RedisWriter, batches: &[Arc<Batch>]) -> usize {
     again
 }
 
-/// Eight batches of five records of one device, each behind the one before.
-fn run_of_batches(device: &str, from: i64) -> Vec<Arc<Batch>> {
-    let batches = (0..8).map(|b| {
-        let first = from + 5 * b;
-        let records = (first..first + 5).map(|n| record(device, TOPIC, n, NOW, &format!("\"number {n}\""))).collect();
-        let previous = if first > 0 { vec![(TOPIC, first - 1, 0)] } else { Vec::new() };
-        batch_of(&previous, records)
-    });
-    batches.collect()
-}
-
-fn messages(batches: &[Arc<Batch>]) -> Vec<String> {
-    batches.iter().flat_map(|batch| batch.records.iter().map(message)).collect()
-}
-
 #[tokio::test]
 async fn a_connection_cut_anywhere_costs_neither_order_nor_a_second_effect() {
     let server = Redis::start();
@@ -82,7 +65,7 @@ async fn a_connection_cut_anywhere_costs_neither_order_nor_a_second_effect() {
     for (up, down) in up.chain(down) {
         let batches = run_of_batches(&device, from);
         from += 40;
-        expect.extend(messages(&batches));
+        expect.extend(messages_of(&batches));
         proxy.cut_after(up, down);
         cuts += drive(&mut writer, &batches).await;
     }
@@ -103,23 +86,18 @@ async fn without_a_guard_order_is_kept_and_only_what_was_lost_repeated() {
     let mut subscriber = Subscriber::new(&server.url(), &device).await;
     let cx = context(&server.url(), &topology, 1);
     let mut writer = build_writer(&proxy.url(), Duration::from_secs(1), &cx).await.unwrap();
-    let loose = |batch: &Arc<Batch>| {
-        let mut records = batch.records.clone();
-        records.iter_mut().for_each(|record| record.position = None);
-        batch_of(&[], records)
-    };
     let mut from = 0;
     let up = (0..6).map(|n| (n * 431, u64::MAX));
     let down = (0..4).map(|n| (u64::MAX, n * 7));
     for (up, down) in up.chain(down) {
-        let batches: Vec<_> = run_of_batches(&device, from).iter().map(loose).collect();
+        let batches: Vec<_> = run_of_batches(&device, from).iter().map(|batch| unguarded(&batch.records)).collect();
         from += 40;
         proxy.cut_after(up, down);
         drive(&mut writer, &batches).await;
         let mut heard = subscriber.heard().await;
         // A batch whose answer was lost comes again as a whole, before any behind it.
         for (index, batch) in batches.iter().enumerate() {
-            let expect = messages(std::slice::from_ref(batch));
+            let expect = messages_of(std::slice::from_ref(batch));
             let mut times = 0;
             while heard.starts_with(&expect) {
                 heard.drain(..expect.len());
@@ -143,7 +121,7 @@ async fn killed_clients_are_connected_again() {
     let mut kill = redis::cmd("CLIENT");
     let _: i64 = kill.arg("KILL").arg("TYPE").arg("normal").query_async(&mut client).await.unwrap();
     drive(&mut writer, &batches).await;
-    assert_eq!(subscriber.heard().await, messages(&batches));
+    assert_eq!(subscriber.heard().await, messages_of(&batches));
 }
 
 #[tokio::test]
@@ -169,7 +147,7 @@ async fn a_server_that_stands_still_is_waited_for() {
     assert!(matches!(submitted, Submitted::Retry { .. }), "it still stands: {submitted:?}");
     server.cont();
     drive(&mut writer, &batches[1..]).await;
-    assert_eq!(subscriber.heard().await, messages(&batches));
+    assert_eq!(subscriber.heard().await, messages_of(&batches));
 }
 
 #[tokio::test]
@@ -222,7 +200,7 @@ async fn what_the_server_refuses_for_its_own_state_is_tried_again() {
         })
         .await;
     }
-    assert_eq!(subscriber.heard().await, messages(&batches[..4]), "each once");
+    assert_eq!(subscriber.heard().await, messages_of(&batches[..4]), "each once");
 }
 
 #[tokio::test]
@@ -236,23 +214,6 @@ async fn a_server_that_lost_its_data_is_a_gap() {
     assert!(matches!(submitted, Submitted::Gap { .. }), "{submitted:?}");
     // The source reads again from where the store stands: from the start.
     drive(&mut writer, &batches).await;
-}
-
-#[tokio::test]
-async fn behind_a_batch_that_failed_there_is_no_gap() {
-    let url = Services::shared().redis_url();
-    let (topology, device) = (unique_name("behind"), unique_name("dev"));
-    let mut writer = writer(url, &topology, 1).await;
-    let key = format!("device:history:{device}");
-    let _: () = redis::cmd("SET").arg(&key).arg("mine").query_async(&mut client(url).await).await.unwrap();
-    let batches = run_of_batches(&device, 0);
-    let first = writer.submit(batches[0].clone()).await;
-    let second = writer.submit(batches[1].clone()).await;
-    assert!(matches!(first.await, Submitted::Rejected { .. }));
-    let third = submit(&mut writer, &batches[2]).await;
-    assert!(matches!(third, Submitted::Retry { .. }), "not before the second was answered: {third:?}");
-    let second = second.await;
-    assert!(matches!(second, Submitted::Retry { .. }), "{second:?}");
 }
 
 #[tokio::test]

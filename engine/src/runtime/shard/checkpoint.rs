@@ -229,12 +229,12 @@ impl ShardCell {
     fn snapshot(&mut self, journals: Vec<(String, i64)>) -> CheckpointDelta {
         let sessions = &mut self.sessions;
         let mut scratch = Vec::new();
-        let mut live = Vec::with_capacity(sessions.dirty.len());
-        for slot in std::mem::take(&mut sessions.dirty) {
-            let Some(entry) = sessions.table.get_mut(slot).filter(|entry| entry.dirty) else { continue };
-            entry.dirty = false;
+        let touched = sessions.table.take_touched();
+        let mut live = Vec::with_capacity(touched.len());
+        for slot in touched {
+            let Some(entry) = sessions.table.get(slot) else { continue };
             let hosts = sessions.stages.iter().map(|s| &*s.host);
-            live.push((entry.device.clone(), codec::encode(entry.last_seen, slot, hosts, &mut scratch)));
+            live.push((entry.device(), codec::encode(entry.last_seen, slot, hosts, &mut scratch)));
         }
         let meta = CheckpointMeta {
             version: META_VERSION,
@@ -255,11 +255,9 @@ impl ShardCell {
 
     /// Counts what waits in inboxes as given back: the shard ends with it unresolved.
     pub(super) fn count_returned(&self, why: Reason) {
-        for (_, slot) in self.sessions.table.occupied() {
-            for parked in slot.inbox.iter().flat_map(|inbox| &inbox.queue) {
-                if let (true, Waiting::Record(stage, _)) = (parked.counted, &parked.what) {
-                    self.sessions.stages[*stage].spec.common.metrics.returned(why, 1);
-                }
+        for parked in self.sessions.table.inboxes().flat_map(|inbox| &inbox.queue) {
+            if let (true, Waiting::Record(stage, _)) = (parked.counted, &parked.what) {
+                self.sessions.stages[*stage].spec.common.metrics.returned(why, 1);
             }
         }
     }

@@ -122,10 +122,12 @@ impl ShardCell {
         let Batch { records, guards, .. } = batch;
         self.entry_metrics().batch(records.len());
         self.bring_back(&records).await?;
-        // Two passes: looking all sessions up first lets the processor fetch them side by side.
-        let slots: Vec<Option<u32>> = records.iter().map(|r| self.sessions.table.find(&r.device)).collect();
-        for (record, slot) in records.iter().zip(slots) {
-            self.record(record, slot)?;
+        let slots = self.sessions.look_up(&records);
+        let removals = self.sessions.table.removals();
+        for (record, slot) in records.into_iter().zip(slots) {
+            // The slot may have been given to another device of the batch meanwhile.
+            let slot = slot.filter(|_| self.sessions.table.removals() == removals);
+            self.record(&mut Some(record), slot)?;
         }
         self.tally();
         self.flush().await;
@@ -135,7 +137,9 @@ impl ShardCell {
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, slot: Option<u32>) -> Result<(), ExitReason> {
+    /// Takes the record out of its place where nobody needs it afterwards: it is large, and moved as rarely as can be.
+    fn record(&mut self, place: &mut Option<Record>, slot: Option<u32>) -> Result<(), ExitReason> {
+        let Some(record) = place.as_ref() else { return Ok(()) };
         if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
             return Ok(());
@@ -157,12 +161,11 @@ impl ShardCell {
         if !self.clock.follows_marks() {
             self.sessions.last_mark = record.position;
         }
-        let slot = slot.filter(|s| self.sessions.table.get(*s).is_some_and(|s| s.device == record.device));
         let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
             Some(slot) => slot,
             None => self.open_session(&record.device, at)?,
         };
-        self.sessions.record(slot, record, at);
+        self.sessions.record(slot, place, at);
         Ok(())
     }
 
@@ -218,6 +221,9 @@ impl ShardCell {
             if tally.absorbed > 0 {
                 metrics.absorbed(tally.absorbed);
             }
+            for (reason, count) in tally.dropped {
+                metrics.dropped(reason, count);
+            }
         }
     }
 
@@ -247,7 +253,7 @@ impl ShardCell {
     /// The partition is given up: its devices are no longer ours to show.
     fn close(&mut self) {
         for (_, slot) in self.sessions.table.occupied() {
-            self.sessions.directory.hide(&slot.device);
+            self.sessions.directory.hide(&slot.device());
         }
     }
 }

@@ -51,8 +51,12 @@ impl Outbox {
             Some(held_up) => self.turns.partition_point(|turn| *turn < held_up),
             None => self.turns.len(),
         };
-        let rest = self.records.split_off(upto);
         self.turns.drain(..upto);
+        let rest = match upto == self.records.len() {
+            // As much is to be expected again.
+            true => Vec::with_capacity(upto),
+            false => self.records.split_off(upto),
+        };
         std::mem::replace(&mut self.records, rest)
     }
 }

@@ -90,7 +90,7 @@ impl ShardCell {
             let now = self.clock.now();
             let slot = self.sessions.restore(device, &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
             // What left memory since the last checkpoint is not in the store: the next one has to write it.
-            self.sessions.touch(slot);
+            self.sessions.table.touch(slot);
             self.sessions.directory.session_opened();
         }
         Ok(())
@@ -102,7 +102,7 @@ impl ShardCell {
         self.passive.known.remove(&device.hash64());
         let now = self.clock.now();
         let slot = self.sessions.restore(device.clone(), &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
-        self.sessions.touch(slot);
+        self.sessions.table.touch(slot);
         Ok(Some(slot))
     }
 
@@ -155,7 +155,7 @@ async fn load(common: &StageCommon, scope: &Scope, devices: &[DeviceId]) -> Resu
 impl super::step::Sessions {
     /// Whether a session has nothing to wait for.
     fn may_leave(&self, slot: u32, at: At) -> bool {
-        let waits = self.table.get(slot).is_none_or(|s| s.inbox.is_some());
+        let waits = self.table.get(slot).is_none() || self.table.inbox(slot).is_some();
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
         !waits && self.stages.iter().all(|s| s.host.may_passivate(slot, now))
     }
@@ -211,6 +211,6 @@ impl super::step::Sessions {
         for stage in &mut self.stages {
             stage.host.close(slot);
         }
-        Some((entry.device, bytes))
+        Some((entry.device(), bytes))
     }
 }

@@ -18,7 +18,7 @@ use super::group::Group;
 use super::outbox::Outbox;
 use super::passive::Passive;
 use super::step::{At, Hosted, Sessions, Tally};
-use super::table::SessionTable;
+use super::table::{SessionTable, Slot};
 use super::wheel::Wheel;
 use super::{AckBook, ShardCell};
 
@@ -71,7 +71,6 @@ impl ShardCell {
             cursor: meta.cursor.clone(),
             last_mark: meta.last_mark,
             directory: directory.clone(),
-            dirty: Vec::new(),
             retries: Default::default(),
             given_up: Vec::new(),
             scratch: Default::default(),
@@ -117,7 +116,7 @@ impl ShardCell {
     /// The next checkpoint will say that all sessions have the present layout: so it has to write them all.
     async fn rewrite(&mut self, stored: &Layout) -> Result<(), OpenError> {
         let live: Vec<u32> = self.sessions.table.occupied().map(|(slot, _)| slot).collect();
-        live.into_iter().for_each(|slot| self.sessions.touch(slot));
+        live.into_iter().for_each(|slot| self.sessions.table.touch(slot));
         let store = self.group.stages[0].common.cx.store.clone();
         let scope = self.checkpointer.scope.clone();
         let mut page = None;
@@ -168,17 +167,17 @@ impl ShardCell {
 
 impl Sessions {
     fn apply_journal(&mut self, index: usize, slot: u32, record: &crate::record::Record, at: At) {
-        self.touch(slot);
-        let Some(entry) = self.table.get_mut(slot) else { return };
+        self.table.touch(slot);
+        let Some(device) = self.table.get(slot).map(Slot::device) else { return };
         let hosted = &mut self.stages[index];
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
-        let applied = hosted.host.step(slot, &entry.device, Input::Journal(record), now, &mut self.scratch);
+        let applied = hosted.host.step(slot, &device, Input::Journal(record), now, &mut self.scratch);
         if let Err(failure) = applied {
             let (topology, stage) = (&hosted.spec.common.cx.topology, &hosted.spec.common.cx.stage);
             tracing::error!(code = "journal_refused", %topology, %stage, ?failure, "a journalled transition could not be applied; it will be derived again");
         }
         if let Some(presence) = self.scratch.presence {
-            self.directory.show(&entry.device, presence);
+            self.directory.show(&device, presence);
         }
         if let Some(wake) = self.scratch.wake_at {
             self.table.set_wanted(slot, index, wake.unwrap_or(super::table::NEVER));

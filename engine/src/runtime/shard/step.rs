@@ -34,8 +34,6 @@ pub(super) struct Sessions {
     /// The position of the last mark, or of the last record where there are none: what a timer is put down to.
     pub(super) last_mark: Option<Position>,
     pub(super) directory: Directory,
-    /// Slots that changed since the last checkpoint.
-    pub(super) dirty: Vec<u32>,
     /// Slots that are backing off, by when they are tried again.
     pub(super) retries: std::collections::BTreeSet<(Instant, u32)>,
     /// Records given up, to be handed to the dead letters with the next flush.
@@ -53,16 +51,62 @@ pub(super) struct Hosted {
     pub(super) tally: Tally,
 }
 
+/// What a step has made.
+#[derive(Default)]
+struct Made {
+    /// Its record is handed on as it is.
+    forward: bool,
+    emitted: Vec<(Outlet, Record)>,
+}
+
 /// Counts that go to the stage's ledger once a batch.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) received: usize,
     pub(super) forwarded: usize,
     pub(super) absorbed: usize,
+    pub(super) dropped: Vec<(Reason, usize)>,
 }
 
-fn waiting(stage: usize, record: Option<&Record>) -> Waiting {
-    record.map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record.clone()))
+impl Tally {
+    fn drop(&mut self, reason: Reason) {
+        match self.dropped.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += 1,
+            None => self.dropped.push((reason, 1)),
+        }
+    }
+}
+
+/// What a stage is given. A record is large: one that nobody needs afterwards is moved once, out of where it lies, and
+/// never copied on its way.
+enum Given<'r> {
+    Timer,
+    /// Somebody else still needs it.
+    Lent(&'r Record),
+    /// There until it is taken.
+    Own(&'r mut Option<Record>),
+}
+
+impl Given<'_> {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Given::Timer => None,
+            Given::Lent(record) => Some(record),
+            Given::Own(record) => record.as_ref(),
+        }
+    }
+
+    fn into_record(self) -> Option<Record> {
+        match self {
+            Given::Timer => None,
+            Given::Lent(record) => Some(record.clone()),
+            Given::Own(record) => record.take(),
+        }
+    }
+
+    fn waiting(self, stage: usize) -> Waiting {
+        self.into_record().map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record))
+    }
 }
 
 /// When an input happens. One that has to wait keeps it: what a step makes must not depend on how long it waited.
@@ -77,22 +121,38 @@ pub(super) struct At {
 }
 
 impl Sessions {
+    /// The slots of these records' devices, where they have one. Looking all of them up before the first is stepped, and
+    /// their states, too, lets the processor fetch side by side what it would else wait for one by one.
+    pub(super) fn look_up(&self, records: &[Record]) -> Vec<Option<u32>> {
+        let slots: Vec<Option<u32>> = records.iter().map(|record| self.table.find(&record.device)).collect();
+        for stage in &self.stages {
+            stage.host.prefetch(&slots);
+        }
+        slots
+    }
+
     /// A record of a device whose session is in `slot`.
-    pub(super) fn record(&mut self, slot: u32, record: &Record, at: At) {
+    #[inline]
+    pub(super) fn record(&mut self, slot: u32, place: &mut Option<Record>, at: At) {
         let Some(entry) = self.table.get_mut(slot) else { return };
         entry.last_seen = at.log;
-        for index in 0..self.entry.len() {
-            self.step_or_park(self.entry[index], slot, Some(record), at, false);
+        let Some(last) = self.entry.len().checked_sub(1) else { return };
+        for index in 0..last {
+            let Some(record) = place.as_ref() else { return };
+            self.step_or_park(self.entry[index], slot, Given::Lent(record), at, false);
         }
+        self.step_or_park(self.entry[last], slot, Given::Own(place), at, false);
     }
 
     /// One step, unless the session is backing off: then it waits its turn.
-    fn step_or_park(&mut self, stage: usize, slot: u32, record: Option<&Record>, at: At, counted: bool) {
-        let Some(entry) = self.table.get_mut(slot) else { return };
-        if let Some(inbox) = entry.inbox.as_mut().filter(|inbox| inbox.waiting) {
-            inbox.put(Parked { what: waiting(stage, record), at, counted });
-        } else if let Err(failure) = self.step(stage, slot, record, at, counted) {
-            self.park(slot, stage, record, at, failure);
+    fn step_or_park(&mut self, stage: usize, slot: u32, given: Given<'_>, at: At, counted: bool) {
+        if let Some(inbox) = self.table.inbox_mut(slot).filter(|inbox| inbox.waiting) {
+            inbox.put(Parked { what: given.waiting(stage), at, counted });
+            return;
+        }
+        match self.step(stage, slot, given.record(), at, counted) {
+            Ok(made) => self.hand_on(stage, slot, given, made, at),
+            Err(failure) => self.park(slot, stage, given, at, failure),
         }
     }
 
@@ -114,7 +174,7 @@ impl Sessions {
                 from = stage + 1;
                 self.table.set_wanted(slot, stage, NEVER);
                 let at = At { turn: self.next_turn(), ..at };
-                self.step_or_park(stage, slot, None, at, true);
+                self.step_or_park(stage, slot, Given::Timer, at, true);
             }
             self.arm(slot);
         }
@@ -130,7 +190,7 @@ impl Sessions {
     }
 
     fn is_waiting(&self, slot: u32) -> bool {
-        self.table.get(slot).and_then(|entry| entry.inbox.as_ref()).is_some_and(|inbox| inbox.waiting)
+        self.table.inbox(slot).is_some_and(|inbox| inbox.waiting)
     }
 
     /// The cursor has come to a position.
@@ -148,7 +208,7 @@ impl Sessions {
 
     /// The first input that is still being tried again.
     pub(super) fn held_up(&self) -> Option<u64> {
-        let backing_off = self.retries.iter().filter_map(|(_, slot)| self.table.get(*slot)?.inbox.as_ref());
+        let backing_off = self.retries.iter().filter_map(|(_, slot)| self.table.inbox(*slot));
         backing_off.flat_map(|inbox| inbox.queue.iter().map(|parked| parked.at.turn)).min()
     }
 
@@ -160,14 +220,6 @@ impl Sessions {
     /// How many records wait to be sent.
     pub(super) fn unsent(&self) -> usize {
         self.stages.iter().flat_map(|s| s.out.iter().map(Outbox::len)).sum()
-    }
-
-    /// The next checkpoint has to write this session.
-    pub(super) fn touch(&mut self, slot: u32) {
-        if let Some(entry) = self.table.get_mut(slot).filter(|entry| !entry.dirty) {
-            entry.dirty = true;
-            self.dirty.push(slot);
-        }
     }
 
     /// Tries the sessions again whose back-off has passed.
@@ -183,15 +235,14 @@ impl Sessions {
 
     fn unpark(&mut self, slot: u32) {
         loop {
-            let Some(entry) = self.table.get_mut(slot) else { return };
-            let Some(inbox) = &mut entry.inbox else { return };
+            let Some(inbox) = self.table.inbox_mut(slot) else { return };
             inbox.waiting = false;
             let Some(parked) = inbox.queue.pop_front() else {
-                entry.inbox = None;
+                self.table.close_inbox(slot);
                 return self.arm(slot);
             };
             let Parked { what, at, counted } = parked;
-            let (stage, record) = match what {
+            let (stage, mut record) = match what {
                 Waiting::Record(stage, record) => (stage, Some(record)),
                 Waiting::Timer(stage) => (stage, None),
                 Waiting::Tick(from) => {
@@ -202,15 +253,18 @@ impl Sessions {
                     (stage, None)
                 }
             };
-            match self.step(stage, slot, record.as_ref(), at, counted) {
-                Ok(()) => {
+            let stepped = self.step(stage, slot, record.as_ref(), at, counted);
+            let given = if record.is_some() { Given::Own(&mut record) } else { Given::Timer };
+            match stepped {
+                Ok(made) => {
+                    self.hand_on(stage, slot, given, made, at);
                     let inbox = self.inbox(slot);
                     if !inbox.waiting {
                         inbox.attempts = 0;
                         inbox.backoff.reset();
                     }
                 }
-                Err(failure) => self.park(slot, stage, record.as_ref(), at, failure),
+                Err(failure) => self.park(slot, stage, given, at, failure),
             }
             if self.inbox(slot).waiting {
                 return;
@@ -218,7 +272,7 @@ impl Sessions {
         }
     }
 
-    /// One step of one stage, and of the stages of the group that it feeds.
+    /// One step of one stage.
     fn step(
         &mut self,
         stage: usize,
@@ -226,9 +280,9 @@ impl Sessions {
         record: Option<&Record>,
         at: At,
         counted: bool,
-    ) -> Result<(), StepFailure> {
-        self.touch(slot);
-        let Some(entry) = self.table.get_mut(slot) else { return Ok(()) };
+    ) -> Result<Made, StepFailure> {
+        self.table.touch(slot);
+        let Some(entry) = self.table.get(slot) else { return Ok(Made::default()) };
         let hosted = &mut self.stages[stage];
         if record.is_some() && !counted {
             hosted.tally.received += 1;
@@ -236,53 +290,64 @@ impl Sessions {
         let cause = record.and_then(|r| r.position).or(at.cause).unwrap_or_default();
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause };
         let input = record.map_or(Input::Timer, Input::Record);
-        let mut effects = std::mem::take(&mut self.scratch);
-        if let Err(failure) = hosted.host.step(slot, &entry.device, input, now, &mut effects) {
-            self.scratch = effects;
-            return Err(failure);
-        }
+        let effects = &mut self.scratch;
+        let named;
+        let device = match record {
+            Some(record) if *record.device.name() == entry.name => &record.device,
+            _ => {
+                named = entry.device();
+                &named
+            }
+        };
+        hosted.host.step(slot, device, input, now, effects)?;
+        let dropped = effects.dropped.take();
         if record.is_some() {
-            match effects.forward || !effects.emitted.is_empty() {
-                true => hosted.tally.forwarded += 1,
-                false => hosted.tally.absorbed += 1,
+            match (dropped, effects.forward || !effects.emitted.is_empty()) {
+                (Some(reason), _) => hosted.tally.drop(reason),
+                (None, true) => hosted.tally.forwarded += 1,
+                (None, false) => hosted.tally.absorbed += 1,
             }
         }
         if let Some(presence) = effects.presence.take() {
-            self.directory.show(&entry.device, presence);
+            self.directory.show(device, presence);
         }
+        let made =
+            Made { forward: std::mem::take(&mut effects.forward), emitted: std::mem::take(&mut effects.emitted) };
         if let Some(wake) = effects.wake_at.take() {
             self.table.set_wanted(slot, stage, wake.unwrap_or(NEVER));
             self.arm(slot);
         }
-        let forward = std::mem::take(&mut effects.forward);
-        let emitted = std::mem::take(&mut effects.emitted);
-        self.scratch = effects;
-        if let (true, Some(record)) = (forward, record) {
-            self.route(stage, Outlet::MAIN, slot, record, at);
-        }
-        for (outlet, record) in emitted {
-            self.route(stage, outlet, slot, &record, at);
-        }
-        Ok(())
+        Ok(made)
     }
 
-    /// Sends a record of one outlet on: to stages of the group at once, to the outside with the next flush.
-    fn route(&mut self, stage: usize, outlet: Outlet, slot: u32, record: &Record, at: At) {
-        let hosted = &mut self.stages[stage];
-        let wired = hosted.spec.outlets.get(usize::from(outlet.0)).is_some_and(|(_, targets)| !targets.is_empty());
-        if wired {
-            hosted.out[usize::from(outlet.0)].push(at.turn, record.clone());
+    /// Hands on what a step has made: to stages of the group at once, to the outside with the next flush.
+    fn hand_on(&mut self, stage: usize, slot: u32, given: Given<'_>, made: Made, at: At) {
+        if made.forward {
+            self.route(stage, Outlet::MAIN, slot, given, at);
         }
+        for (outlet, record) in made.emitted {
+            self.route(stage, outlet, slot, Given::Own(&mut Some(record)), at);
+        }
+    }
+
+    fn route(&mut self, stage: usize, outlet: Outlet, slot: u32, given: Given<'_>, at: At) {
+        // A timer that forwards has nothing to hand on.
+        let Some(record) = given.record() else { return };
         for index in 0..self.stages[stage].spec.inner.len() {
             let (from, to) = self.stages[stage].spec.inner[index];
             if from == outlet {
-                self.step_or_park(to, slot, Some(record), at, false);
+                self.step_or_park(to, slot, Given::Lent(record), at, false);
             }
+        }
+        let hosted = &mut self.stages[stage];
+        let wired = hosted.spec.outlets.get(usize::from(outlet.0)).is_some_and(|(_, targets)| !targets.is_empty());
+        if let Some(record) = wired.then(|| given.into_record()).flatten() {
+            hosted.out[usize::from(outlet.0)].push(at.turn, record);
         }
     }
 
     /// A step has failed: it waits for another try, or is given up.
-    fn park(&mut self, slot: u32, stage: usize, record: Option<&Record>, at: At, failure: StepFailure) {
+    fn park(&mut self, slot: u32, stage: usize, given: Given<'_>, at: At, failure: StepFailure) {
         let common = self.stages[stage].spec.common.clone();
         let (topology, name) = (&common.cx.topology, &common.cx.stage);
         let (reason, detail, counts, permanent) = match failure {
@@ -301,7 +366,7 @@ impl Sessions {
         let wait = if counts && (permanent || attempts >= common.limits.max_attempts) {
             inbox.attempts = 0;
             inbox.backoff.reset();
-            match record {
+            match given.record() {
                 Some(record) => {
                     common.metrics.dead_lettered(reason);
                     self.given_up.push(dead(record, name, reason, &detail, attempts));
@@ -317,7 +382,7 @@ impl Sessions {
             Duration::ZERO
         } else {
             common.metrics.retried(reason);
-            inbox.queue.push_front(Parked { what: waiting(stage, record), at, counted: true });
+            inbox.queue.push_front(Parked { what: given.waiting(stage), at, counted: true });
             inbox.backoff.next_delay()
         };
         self.inbox(slot).waiting = true;
@@ -331,11 +396,9 @@ impl Sessions {
 
     fn inbox(&mut self, slot: u32) -> &mut Inbox {
         let backoff = self.stages[0].spec.common.limits.backoff;
-        let entry = self.table.get_mut(slot).expect("only sessions in the table are stepped, and a parked one stays");
-        let device = &entry.device;
-        entry.inbox.get_or_insert_with(|| {
-            let backoff = Backoff::new(backoff, seed_of(device.as_str()));
-            Box::new(Inbox { queue: Default::default(), attempts: 0, waiting: false, backoff })
+        self.table.open_inbox(slot, |device| {
+            let backoff = Backoff::new(backoff, seed_of(device));
+            Inbox { queue: Default::default(), attempts: 0, waiting: false, backoff }
         })
     }
 

@@ -3,8 +3,9 @@
 //! A slab of small slot entries and an index by the hash that the device id carries. The states themselves lie in the
 //! keyed hosts, one slab a stage, under the same slot numbers.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
+use compact_str::CompactString;
 use hashbrown::HashTable;
 
 use crate::clock::LogTime;
@@ -17,18 +18,22 @@ use super::step::At;
 /// No wake-up is wanted, or none is in the wheel.
 pub(super) const NEVER: LogTime = LogTime(u64::MAX);
 
-/// What the shard knows of a session besides its states.
+/// What the shard knows of a session besides its states. There may be a million: what few sessions have is elsewhere.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub(super) device: DeviceId,
+    /// The device, without its hash: that is in the index.
+    pub(super) name: CompactString,
     /// When the last record came.
     pub(super) last_seen: LogTime,
     /// The earliest wake-up that lies in the wheel for this slot.
     pub(super) armed: LogTime,
-    /// Changed since the last checkpoint.
-    pub(super) dirty: bool,
-    /// What waits while a record of this device is tried again. Allocated only then.
-    pub(super) inbox: Option<Box<Inbox>>,
+}
+
+impl Slot {
+    /// The device. A record of it has that ready-made.
+    pub(super) fn device(&self) -> DeviceId {
+        DeviceId::of_checked(self.name.clone())
+    }
 }
 
 /// The queue of a session that is backing off.
@@ -82,15 +87,20 @@ pub(super) struct SessionTable {
     index: HashTable<u32>,
     slots: Vec<Option<Slot>>,
     free: Vec<u32>,
-    /// For each slot and stage, when the stage wants to be woken.
-    wanted: Vec<LogTime>,
-    stages: usize,
+    /// For each stage, when it wants to be woken, by slot; as long as the highest slot for which it ever did.
+    wanted: Vec<Vec<LogTime>>,
+    /// One bit a slot: it changed since the last checkpoint.
+    touched: Vec<u64>,
+    /// What waits while a record of a device is tried again, by slot.
+    inboxes: BTreeMap<u32, Inbox>,
+    /// How many devices were ever taken out: while it stands still, a slot that was found stays the device's.
+    removals: u64,
     hand: usize,
 }
 
 impl SessionTable {
     pub(super) fn new(stages: usize) -> Self {
-        SessionTable { stages, ..SessionTable::default() }
+        SessionTable { wanted: vec![Vec::new(); stages], ..SessionTable::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -98,36 +108,45 @@ impl SessionTable {
     }
 
     pub(super) fn find(&self, device: &DeviceId) -> Option<u32> {
-        let is_it = |slot: &u32| self.slots[*slot as usize].as_ref().is_some_and(|s| s.device == *device);
+        let is_it = |slot: &u32| self.slots[*slot as usize].as_ref().is_some_and(|s| s.name == *device.name());
         self.index.find(device.hash64(), is_it).copied()
+    }
+
+    /// The number of devices that were taken out so far.
+    pub(super) fn removals(&self) -> u64 {
+        self.removals
     }
 
     /// Takes a device in. It must not be there yet.
     pub(super) fn insert(&mut self, device: DeviceId, last_seen: LogTime) -> u32 {
         let hash = device.hash64();
-        let entry = Slot { device, last_seen, armed: NEVER, dirty: false, inbox: None };
+        let entry = Slot { name: device.into_name(), last_seen, armed: NEVER };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
+                if self.slots.len().is_multiple_of(64) {
+                    self.touched.push(0);
+                }
                 self.slots.push(None);
-                self.wanted.extend(std::iter::repeat_n(NEVER, self.stages));
                 (self.slots.len() - 1) as u32
             }
         };
         self.slots[slot as usize] = Some(entry);
         let slots = &self.slots;
-        self.index.insert_unique(hash, slot, |s| slots[*s as usize].as_ref().map_or(0, |s| s.device.hash64()));
+        self.index.insert_unique(hash, slot, |s| slots[*s as usize].as_ref().map_or(0, |s| s.device().hash64()));
         slot
     }
 
     /// Takes a device out. What lies in the wheel for its slot will be recognised as nobody's.
     pub(super) fn remove(&mut self, slot: u32) -> Option<Slot> {
         let entry = self.slots[slot as usize].take()?;
-        if let Ok(found) = self.index.find_entry(entry.device.hash64(), |s| *s == slot) {
+        if let Ok(found) = self.index.find_entry(entry.device().hash64(), |s| *s == slot) {
             found.remove();
         }
-        let at = slot as usize * self.stages;
-        self.wanted[at..at + self.stages].fill(NEVER);
+        self.wanted.iter_mut().filter_map(|wanted| wanted.get_mut(slot as usize)).for_each(|at| *at = NEVER);
+        self.touched[slot as usize / 64] &= !(1 << (slot % 64));
+        self.inboxes.remove(&slot);
+        self.removals += 1;
         self.free.push(slot);
         Some(entry)
     }
@@ -140,19 +159,70 @@ impl SessionTable {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
 
+    /// The next checkpoint has to write this session.
+    pub(super) fn touch(&mut self, slot: u32) {
+        self.touched[slot as usize / 64] |= 1 << (slot % 64);
+    }
+
+    /// The sessions touched since the last call, in the order in which they lie in memory.
+    pub(super) fn take_touched(&mut self) -> Vec<u32> {
+        let count: u32 = self.touched.iter().map(|word| word.count_ones()).sum();
+        let mut slots = Vec::with_capacity(count as usize);
+        for (first, word) in (0..).step_by(64).zip(&mut self.touched) {
+            while *word != 0 {
+                slots.push(first + word.trailing_zeros());
+                *word &= *word - 1;
+            }
+        }
+        slots
+    }
+
+    /// What waits for a session that backs off; none where nothing does.
+    pub(super) fn inbox(&self, slot: u32) -> Option<&Inbox> {
+        self.inboxes.get(&slot)
+    }
+
+    /// The same, to be changed. Nearly always there is none at all, and that is known without looking for it.
+    pub(super) fn inbox_mut(&mut self, slot: u32) -> Option<&mut Inbox> {
+        if self.inboxes.is_empty() { None } else { self.inboxes.get_mut(&slot) }
+    }
+
+    /// A session's inbox, a new one if it has none.
+    pub(super) fn open_inbox(&mut self, slot: u32, new: impl FnOnce(&str) -> Inbox) -> &mut Inbox {
+        let name = self.slots[slot as usize].as_ref().map(|entry| &entry.name);
+        let name = name.expect("only sessions in the table are stepped, and one with an inbox stays");
+        self.inboxes.entry(slot).or_insert_with(|| new(name))
+    }
+
+    /// Nothing waits for this session any more.
+    pub(super) fn close_inbox(&mut self, slot: u32) {
+        self.inboxes.remove(&slot);
+    }
+
+    /// All inboxes.
+    pub(super) fn inboxes(&self) -> impl Iterator<Item = &Inbox> {
+        self.inboxes.values()
+    }
+
     /// When a stage wants to be woken.
     pub(super) fn wanted(&self, slot: u32, stage: usize) -> LogTime {
-        self.wanted[slot as usize * self.stages + stage]
+        self.wanted[stage].get(slot as usize).copied().unwrap_or(NEVER)
     }
 
     pub(super) fn set_wanted(&mut self, slot: u32, stage: usize, at: LogTime) {
-        self.wanted[slot as usize * self.stages + stage] = at;
+        let wanted = &mut self.wanted[stage];
+        if slot as usize >= wanted.len() {
+            if at == NEVER {
+                return;
+            }
+            wanted.resize(slot as usize + 1, NEVER);
+        }
+        wanted[slot as usize] = at;
     }
 
     /// The earliest time that any stage wants to be woken.
     pub(super) fn earliest_wanted(&self, slot: u32) -> LogTime {
-        let at = slot as usize * self.stages;
-        self.wanted[at..at + self.stages].iter().copied().min().unwrap_or(NEVER)
+        (0..self.wanted.len()).map(|stage| self.wanted(slot, stage)).min().unwrap_or(NEVER)
     }
 
     /// The next `count` occupied slots, going round and round.
@@ -192,16 +262,21 @@ mod tests {
                         let slot = table.insert(device, LogTime(0));
                         prop_assert_eq!(table.earliest_wanted(slot), NEVER, "nothing is left of who was there before");
                         table.set_wanted(slot, 1, LogTime(5));
+                        table.touch(slot);
                         model.insert(n, slot);
                     }
                     (false, Some(slot)) => {
-                        prop_assert_eq!(table.remove(slot).map(|s| s.device), Some(device));
+                        prop_assert_eq!(table.remove(slot).map(|s| s.device()), Some(device));
                         model.remove(&n);
                     }
                     _ => {}
                 }
                 prop_assert_eq!(table.len(), model.len());
             }
+            let mut left: Vec<u32> = model.into_values().collect();
+            left.sort_unstable();
+            prop_assert_eq!(table.take_touched(), left, "who has left is not written");
+            prop_assert!(table.take_touched().is_empty());
         }
     }
 }

@@ -1,10 +1,10 @@
 //! A timing wheel for a shard: one wake-up per session, by slot.
 //!
 //! Hierarchical, four levels of 64 buckets over ticks of 250 ms: a wake-up within 16 s lies in the first level, within
-//! 17 min in the second, 18 h in the third, 48 days in the fourth; what is further away waits in the last bucket and
-//! is put back when that comes round. An entry is 16 bytes and is never moved or removed when its session asks for a
-//! later time: it fires, the shard sees that it is early, and puts it back. So pushing `offline_after` forward with
-//! every record costs nothing.
+//! 17 min in the second, 18 h in the third, 48 days in the fourth; what is further away waits beside the levels and is
+//! looked at every 18 h. An entry is 8 bytes and is never moved or removed when its session asks for a later time: it
+//! fires, the shard sees that it is early, and puts it back. So pushing `offline_after` forward with every record costs
+//! nothing.
 
 use crate::clock::LogTime;
 
@@ -13,9 +13,11 @@ const BITS: u32 = 6;
 const BUCKETS: usize = 1 << BITS;
 const LEVELS: usize = 4;
 
+/// A wake-up in a bucket. Which time a bucket begins at follows from where it stands and from the present tick.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    at: LogTime,
+    /// Milliseconds behind the beginning of its bucket: even the longest is 18 h.
+    after: u32,
     slot: u32,
 }
 
@@ -27,6 +29,10 @@ pub(super) struct Wheel {
     tick: u64,
     /// Not later than the earliest entry of the present tick: most advances end by looking at this.
     next_in_tick: LogTime,
+    /// Before the present tick: handed out with the next advance.
+    overdue: Vec<(LogTime, u32)>,
+    /// Beyond the last level.
+    far: Vec<(LogTime, u32)>,
     len: usize,
 }
 
@@ -34,21 +40,26 @@ impl Wheel {
     /// No wake-ups; time begins at `now`.
     pub(super) fn new(now: LogTime) -> Self {
         let levels = std::array::from_fn(|_| vec![Vec::new(); BUCKETS]);
-        Wheel { levels, tick: now.0 / TICK_MS, next_in_tick: LogTime(u64::MAX), len: 0 }
+        let (tick, next_in_tick) = (now.0 / TICK_MS, LogTime(u64::MAX));
+        Wheel { levels, tick, next_in_tick, overdue: Vec::new(), far: Vec::new(), len: 0 }
     }
 
     /// Wakes `slot` at `at`, or with the next advance if that is past.
     pub(super) fn insert(&mut self, at: LogTime, slot: u32) {
         self.len += 1;
-        self.place(Entry { at, slot });
+        self.place(at, slot);
     }
 
     /// Moves time to `now` and hands out every slot whose time has come, the earliest first.
+    #[inline]
     pub(super) fn advance(&mut self, now: LogTime, due: &mut Vec<(LogTime, u32)>) {
-        let target = now.0 / TICK_MS;
-        if target == self.tick && now < self.next_in_tick {
-            return;
+        if now.0 / TICK_MS != self.tick || now >= self.next_in_tick {
+            self.go_on(now, due);
         }
+    }
+
+    fn go_on(&mut self, now: LogTime, due: &mut Vec<(LogTime, u32)>) {
+        let target = now.0 / TICK_MS;
         let first = due.len();
         loop {
             self.fire(now, due);
@@ -72,32 +83,35 @@ impl Wheel {
         self.len
     }
 
-    fn place(&mut self, entry: Entry) {
-        let tick = (entry.at.0 / TICK_MS).max(self.tick);
-        let ahead = tick - self.tick;
-        if ahead == 0 {
-            self.next_in_tick = self.next_in_tick.min(entry.at);
+    fn place(&mut self, at: LogTime, slot: u32) {
+        let tick = at.0 / TICK_MS;
+        if tick <= self.tick {
+            self.next_in_tick = self.next_in_tick.min(at);
         }
-        let level = (0..LEVELS).find(|level| ahead < 1 << (BITS * (*level as u32 + 1)));
-        let (level, tick) = match level {
-            Some(level) => (level, tick),
-            None => (LEVELS - 1, self.tick + (1 << (BITS * LEVELS as u32)) - 1),
+        let Some(ahead) = tick.checked_sub(self.tick) else { return self.overdue.push((at, slot)) };
+        let Some(level) = (0..LEVELS as u32).find(|level| ahead < 1 << (BITS * (level + 1))) else {
+            return self.far.push((at, slot));
         };
-        let bucket = (tick >> (BITS * level as u32)) as usize % BUCKETS;
-        self.levels[level][bucket].push(entry);
+        let bucket = tick >> (BITS * level);
+        let after = (at.0 - (bucket << (BITS * level)) * TICK_MS) as u32;
+        self.levels[level as usize][bucket as usize % BUCKETS].push(Entry { after, slot });
     }
 
     /// Hands out what is due of the present tick; what comes later within the tick stays.
     fn fire(&mut self, now: LogTime, due: &mut Vec<(LogTime, u32)>) {
+        self.len -= self.overdue.len();
+        due.append(&mut self.overdue);
         let bucket = &mut self.levels[0][self.tick as usize % BUCKETS];
         let before = bucket.len();
+        let begin = self.tick * TICK_MS;
         let mut next = LogTime(u64::MAX);
         bucket.retain(|entry| {
-            if entry.at <= now {
-                due.push((entry.at, entry.slot));
+            let at = LogTime(begin + u64::from(entry.after));
+            if at <= now {
+                due.push((at, entry.slot));
                 return false;
             }
-            next = next.min(entry.at);
+            next = next.min(at);
             true
         });
         self.next_in_tick = next;
@@ -112,8 +126,12 @@ impl Wheel {
             }
             let bucket = (self.tick >> (BITS * level as u32)) as usize % BUCKETS;
             for entry in std::mem::take(&mut self.levels[level][bucket]) {
-                self.place(entry);
+                // A bucket is reached when the present tick is its first.
+                self.place(LogTime(self.tick * TICK_MS + u64::from(entry.after)), entry.slot);
             }
+        }
+        for (at, slot) in std::mem::take(&mut self.far) {
+            self.place(at, slot);
         }
     }
 }
@@ -136,6 +154,21 @@ mod tests {
         wheel.advance(LogTime(1601), &mut due);
         assert_eq!(due, [(LogTime(1601), 2)]);
         assert_eq!(wheel.len(), 0);
+    }
+
+    #[test]
+    fn what_is_far_away_comes_in_time() {
+        let day = 86_400_000;
+        let mut wheel = Wheel::new(LogTime(0));
+        wheel.insert(LogTime(100 * day), 1);
+        let mut due = Vec::new();
+        for hours in 0..100 * 24 {
+            wheel.advance(LogTime(hours * day / 24), &mut due);
+        }
+        wheel.advance(LogTime(100 * day - 1), &mut due);
+        assert_eq!(due, []);
+        wheel.advance(LogTime(100 * day), &mut due);
+        assert_eq!(due, [(LogTime(100 * day), 1)]);
     }
 
     proptest! {

@@ -40,6 +40,7 @@ pub(super) fn check(
         planned.push(PlannedStage {
             name: draft.name,
             kind: kind.name,
+            connection: draft.connection,
             factory: checked.factory,
             description: checked.description,
             outlets: std::iter::once("").chain(kind.outlets.iter().copied()).collect(),

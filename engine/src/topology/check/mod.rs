@@ -11,8 +11,8 @@ mod topics;
 
 use std::sync::Arc;
 
-use crate::context::{CheckContext, Connections, FieldProblem, Topics};
-use crate::registry::{Entry, MakeStore, Registry};
+use crate::context::{CheckContext, Connections, FieldProblem, Topics, UNKNOWN_CONNECTION, WRONG_CONNECTION};
+use crate::registry::{Entry, Kinds, MakeStore, Registry};
 use crate::retry::BackoffPolicy;
 use crate::runtime::RestartPolicy;
 
@@ -60,8 +60,14 @@ pub const CHECK_CODES: &[(&str, &str)] = &[
         "Topics that are read together, or that carry time for one another, must have the same number of partitions, so \
          that partition n of each holds the same devices.",
     ),
-    ("topology::unknown_connection", "A stage names a connection that is not declared under `connections:`."),
-    ("topology::wrong_connection", "A stage names a connection of another kind than the one it needs."),
+    (
+        UNKNOWN_CONNECTION,
+        "A stage, or `topics.defaults`, names a connection that is not declared under `connections:`.",
+    ),
+    (
+        WRONG_CONNECTION,
+        "A stage, or `topics.defaults`, names a connection of another kind than the one it needs. Topics are in a log.",
+    ),
 ];
 
 /// Checks a document against the kinds of a registry. `None` when there is a problem; all are in `problems`.
@@ -71,9 +77,10 @@ pub fn check(document: &Document, registry: &Registry, problems: &mut Problems) 
     // A part that cannot be decoded must not hide what is wrong elsewhere: the kinds are checked from the nodes.
     let root = document.root();
     let connections = connections::check(root, registry, problems);
-    let topics = topics::check(root, problems);
-    let store = checkpoints(root, registry, &connections, &topics, problems);
-    let dead_letters = dead_letters(root, registry, &connections, &topics, problems);
+    let topics = topics::check(root, registry, &connections, problems);
+    let around = Around { registry, connections: &connections, topics: &topics };
+    let store = checkpoints(root, around, problems);
+    let dead_letters = dead_letters(root, around, problems);
     let stages = stages::check(root, registry, &connections, &topics, problems);
     let stages = graph::check(root, stages, problems);
     let spec = spec?;
@@ -98,6 +105,8 @@ pub fn check(document: &Document, registry: &Registry, problems: &mut Problems) 
         },
         marks,
         drain_deadline: spec.drain_deadline.get(),
+        simulate: spec.simulate,
+        connections,
     })
 }
 
@@ -146,21 +155,30 @@ fn kind_of<'n>(node: &'n Node, beside: &[&str], what: &str, problems: &mut Probl
     }
 }
 
-/// The registry's entry for a kind.
+/// What a part of a topology is checked against.
+#[derive(Clone, Copy)]
+struct Around<'a> {
+    registry: &'a Registry,
+    connections: &'a Connections,
+    topics: &'a Topics,
+}
+
+/// The registry's entry for a kind and its settings.
 fn entry_of<'r, T>(
-    entries: &'r std::collections::BTreeMap<&'static str, Entry<T>>,
-    kind: &str,
+    kinds: &'r Kinds<T>,
+    (kind, settings): (&str, &Node),
     node: &Node,
     what: &str,
+    around: Around<'_>,
     problems: &mut Problems,
 ) -> Option<&'r Entry<T>> {
-    if let Some(entry) = entries.get(kind) {
+    if let Some(entry) = kinds.choose(kind, settings, around.connections) {
         return Some(entry);
     }
     let problem = Problem::new(codes::UNKNOWN_VARIANT, format!("there is no kind `{kind}` of {what}"));
-    let hint = match suggest(kind, entries.keys().copied()) {
+    let hint = match suggest(kind, kinds.names()) {
         Some(close) => format!("did you mean `{close}`?"),
-        None => format!("kinds of {what}: {}", entries.keys().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
+        None => format!("kinds of {what}: {}", kinds.names().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
     };
     let at = super::document::FieldPath::root().field(kind).key();
     problems.push(problem.at(at).hint(hint).in_node(node));
@@ -169,16 +187,19 @@ fn entry_of<'r, T>(
 
 /// Runs a kind's own decode and check and puts its problems in their places.
 fn run_check<T>(
+    kinds: &Kinds<T>,
     entry: &Entry<T>,
     node: &Node,
     name: &str,
     inputs: &[String],
-    (connections, topics): (&Connections, &Topics),
+    around: Around<'_>,
     problems: &mut Problems,
 ) -> Option<T> {
     let mut found: Vec<FieldProblem> = Vec::new();
+    let Around { connections, topics, .. } = around;
     let mut cx = CheckContext { name, inputs, connections, topics, problems: &mut found };
     let checked = (entry.check)(node, problems, &mut cx);
+    name_all_connections(kinds.connections_of(entry.kind), node, &mut cx);
     let flawed = !found.is_empty();
     for field in found {
         let mut problem = Problem::new(field.code, field.message).at(field.at.as_str());
@@ -193,29 +214,32 @@ fn run_check<T>(
     checked.filter(|_| !flawed)
 }
 
-fn checkpoints(
-    root: &Node,
-    registry: &Registry,
-    connections: &Connections,
-    topics: &Topics,
-    problems: &mut Problems,
-) -> Option<MakeStore> {
-    let node = root.get("checkpoints")?;
-    let (kind, spec) = kind_of(node, &[], "`checkpoints`", problems)?;
-    let entry = entry_of(&registry.stores, kind, node, "checkpoint store", problems)?;
-    run_check(entry, spec, "checkpoints", &[], (connections, topics), problems)
+/// The check of one implementation knows its own kind of connection alone: where a kind has several implementations, a
+/// connection that none is for is reported with all that would do.
+fn name_all_connections(kinds: Vec<&'static str>, spec: &Node, cx: &mut CheckContext<'_>) {
+    let of_connection = |problem: &FieldProblem| {
+        problem.at == "connection" && [UNKNOWN_CONNECTION, WRONG_CONNECTION].contains(&problem.code)
+    };
+    let named = spec.get("connection").and_then(Node::as_str);
+    if let (Some(name), Some(index), true) = (named, cx.problems.iter().position(of_connection), kinds.len() > 1) {
+        cx.problems.remove(index);
+        cx.no_connection::<()>("connection", name, &kinds);
+    }
 }
 
-fn dead_letters(
-    root: &Node,
-    registry: &Registry,
-    connections: &Connections,
-    topics: &Topics,
-    problems: &mut Problems,
-) -> Option<PlannedSink> {
+fn checkpoints(root: &Node, around: Around<'_>, problems: &mut Problems) -> Option<MakeStore> {
+    let node = root.get("checkpoints")?;
+    let (kind, spec) = kind_of(node, &[], "`checkpoints`", problems)?;
+    let stores = &around.registry.stores;
+    let entry = entry_of(stores, (kind, spec), node, "checkpoint store", around, problems)?;
+    run_check(stores, entry, spec, "checkpoints", &[], around, problems)
+}
+
+fn dead_letters(root: &Node, around: Around<'_>, problems: &mut Problems) -> Option<PlannedSink> {
     let node = root.get("dead_letters")?;
     let (kind, spec) = kind_of(node, &[], "`dead_letters`", problems)?;
-    let entry = entry_of(&registry.dead_letters, kind, node, "dead letters", problems)?;
-    let checked = run_check(entry, spec, "dead_letters", &[], (connections, topics), problems)?;
+    let sinks = &around.registry.dead_letters;
+    let entry = entry_of(sinks, (kind, spec), node, "dead letters", around, problems)?;
+    let checked = run_check(sinks, entry, spec, "dead_letters", &[], around, problems)?;
     Some(PlannedSink { kind: entry.kind, factory: checked.factory, description: checked.description })
 }

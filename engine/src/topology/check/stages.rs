@@ -9,7 +9,7 @@ use crate::runtime::{Capacity, StageLimits};
 use crate::topology::document::{Located, Node, Problem, Problems, codes, decode};
 use crate::topology::spec::{STAGE_FIELDS, StageSpec};
 
-use super::{backoff, entry_of, kind_of, run_check};
+use super::{Around, backoff, entry_of, kind_of, run_check};
 
 /// A stage whose own settings were looked at.
 pub(super) struct Drafted<'n> {
@@ -18,6 +18,8 @@ pub(super) struct Drafted<'n> {
     pub(super) inputs: Vec<Located<String>>,
     /// Known as soon as the kind is, even when its settings are wrong.
     pub(super) kind: Option<Kind>,
+    /// The connection that it names.
+    pub(super) connection: Option<Arc<str>>,
     /// None when something in it is wrong.
     pub(super) checked: Option<CheckedStage<StageFactory>>,
     pub(super) limits: StageLimits,
@@ -44,7 +46,7 @@ pub(super) fn check<'n>(
     let drafted = stages.members().iter().enumerate().map(|(index, member)| {
         let name = &*member.key.name;
         check_name(name, stages, problems);
-        (index, check_one(name, &member.value, registry, (connections, topics), problems))
+        (index, check_one(name, &member.value, Around { registry, connections, topics }, problems))
     });
     drafted.collect()
 }
@@ -62,13 +64,7 @@ fn check_name(name: &str, stages: &Node, problems: &mut Problems) {
     }
 }
 
-fn check_one<'n>(
-    name: &str,
-    node: &'n Node,
-    registry: &Registry,
-    around: (&Connections, &Topics),
-    problems: &mut Problems,
-) -> Drafted<'n> {
+fn check_one<'n>(name: &str, node: &'n Node, around: Around<'_>, problems: &mut Problems) -> Drafted<'n> {
     let common = node.filter(|field| STAGE_FIELDS.contains(&field));
     let spec: StageSpec = decode(&common, problems).unwrap_or_default();
     let limits = StageLimits {
@@ -80,14 +76,24 @@ fn check_one<'n>(
         records: at_least_one("mailbox.records", &spec.mailbox.records, node, problems) as usize,
         bytes: u64::from(spec.mailbox.bytes) as usize,
     };
-    let mut draft =
-        Drafted { name: name.into(), node, inputs: spec.inputs, kind: None, checked: None, limits, capacity };
+    let mut draft = Drafted {
+        name: name.into(),
+        node,
+        inputs: spec.inputs,
+        kind: None,
+        connection: None,
+        checked: None,
+        limits,
+        capacity,
+    };
     let what = format!("stage `{name}`");
     let Some((kind, settings)) = kind_of(node, STAGE_FIELDS, &what, problems) else { return draft };
-    let Some(entry) = entry_of(&registry.stages, kind, node, "stage", problems) else { return draft };
+    let stages = &around.registry.stages;
+    let Some(entry) = entry_of(stages, (kind, settings), node, "stage", around, problems) else { return draft };
     draft.kind = Some(Kind { name: entry.kind, role: entry.role, outlets: entry.outlets });
+    draft.connection = settings.get("connection").and_then(Node::as_str).map(Arc::from);
     let inputs: Vec<String> = draft.inputs.iter().map(|input| input.value.clone()).collect();
-    draft.checked = run_check(entry, settings, name, &inputs, around, problems);
+    draft.checked = run_check(stages, entry, settings, name, &inputs, around, problems);
     draft
 }
 

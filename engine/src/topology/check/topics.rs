@@ -1,6 +1,7 @@
 //! `topics:`: defaults, and the topics that differ from them.
 
-use crate::context::{TopicDecl, Topics};
+use crate::context::{CheckContext, Connections, Declared, FieldProblem, TopicDecl, Topics};
+use crate::registry::Registry;
 use crate::topology::document::{Located, Node, Problem, Problems, codes, decode};
 use crate::topology::spec::TopicSpec;
 
@@ -8,13 +9,16 @@ use crate::topology::spec::TopicSpec;
 const MAX_PARTITIONS: u32 = 4096;
 
 /// The topics; what is wrong with them has its problem already when the file was decoded.
-pub(super) fn check(root: &Node, problems: &mut Problems) -> Topics {
+pub(super) fn check(root: &Node, registry: &Registry, connections: &Connections, problems: &mut Problems) -> Topics {
     let mut topics = Topics::default();
     let Some(node) = root.get("topics") else { return topics };
     // The whole was decoded before, and reported what is wrong: here only what is good is of interest.
     let mut known = Problems::new();
     let mut spec_of = |node: &Node| decode::<TopicSpec>(node, &mut known);
     if let Some(spec) = node.get("defaults").and_then(&mut spec_of) {
+        if let Some(named) = &spec.connection {
+            leads_to_a_log(named, registry, connections, problems);
+        }
         topics.defaults = apply(&spec, &topics.defaults.clone(), "topics.defaults", problems);
     }
     for member in node.members().iter().filter(|m| *m.key.name != *"defaults") {
@@ -31,6 +35,27 @@ pub(super) fn check(root: &Node, problems: &mut Problems) -> Topics {
         topics.declared.insert(name.to_owned(), declared);
     }
     topics
+}
+
+/// The connection under `topics.defaults` must be there and lead to something that has topics.
+fn leads_to_a_log(named: &Located<String>, registry: &Registry, connections: &Connections, problems: &mut Problems) {
+    let kinds: Vec<&str> = registry.logs.iter().copied().collect();
+    // Of a connection whose kind is not known nothing more is to be said.
+    let fits = |declared: &Declared| declared.kind.is_empty() || kinds.contains(&declared.kind);
+    if connections.get(&named.value).is_some_and(fits) {
+        return;
+    }
+    let (mut found, topics) = (Vec::new(), Topics::default());
+    let mut cx = CheckContext { name: "topics", inputs: &[], connections, topics: &topics, problems: &mut found };
+    let none: Option<()> = cx.no_connection("topics.defaults.connection", &named.value, &kinds);
+    debug_assert!(none.is_none(), "it only reports");
+    for FieldProblem { at, code, message, hint, .. } in found {
+        let problem = Problem::new(code, message).at(at.as_str()).span(named.span);
+        problems.push(match hint {
+            Some(hint) => problem.hint(hint),
+            None => problem,
+        });
+    }
 }
 
 fn apply(spec: &TopicSpec, base: &TopicDecl, path: &str, problems: &mut Problems) -> TopicDecl {

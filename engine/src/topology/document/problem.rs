@@ -156,9 +156,9 @@ impl Problem {
     }
 
     /// Passes each text of it through `edit`.
-    pub(super) fn map_texts(mut self, edit: impl Fn(&str) -> String) -> Self {
+    pub(super) fn map_texts(mut self, edit: impl Fn(&str) -> String, edit_hint: impl Fn(&str) -> String) -> Self {
         self.message = edit(&self.message);
-        self.hint = self.hint.map(|text| edit(&text));
+        self.hint = self.hint.map(|text| edit_hint(&text));
         self.label = self.label.map(|text| edit(&text));
         for related in &mut self.related {
             related.label = edit(&related.label);

@@ -11,11 +11,27 @@ const HIDDEN: &str = "***";
 /// assert_eq!(redact_url("pg://h/db?password=p&x=1"), "pg://h/db?password=***&x=1");
 /// ```
 ///
-/// Rather too much is hidden than too little: everything up to the last `@` of a URL is taken for credentials.
+/// Rather too much is hidden than too little: everything up to the last `@` of a URL is taken for credentials. What says
+/// how a URL is written (`mqtt://[user[:password]@]host`) has none, and stays.
 pub fn redact_url(text: &str) -> String {
+    redact(text, FORMS)
+}
+
+/// As [`redact_url`], for a hint: its examples (`mqtt://user:password@host`) stay readable, too. Only for texts that are
+/// the program's own: in what a user wrote, these words may be the password.
+pub(super) fn redact_hint(text: &str) -> String {
+    redact(text, EXAMPLES)
+}
+
+/// Credentials as only a description of a URL has them: the brackets cannot stand in one.
+const FORMS: &[&str] = &["[user[:password]", "[user:password]", "[user:password"];
+/// And as an example has them.
+const EXAMPLES: &[&str] = &["[user[:password]", "[user:password]", "[user:password", "user:password", "user"];
+
+fn redact(text: &str, but: &[&str]) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut from = 0;
-    for secret in secrets_in(text) {
+    for secret in secrets_in(text).into_iter().filter(|secret| !but.contains(&&text[secret.clone()])) {
         shown.push_str(&text[from..secret.start]);
         shown.push_str(HIDDEN);
         from = secret.end;
@@ -85,6 +101,27 @@ fn secret_parameters(text: &str, start: usize, end: usize) -> Vec<std::ops::Rang
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_example_is_readable_and_a_secret_is_not() {
+        let form = "mqtt://[user[:password]@]host[:port]";
+        let redis = "write redis://[user:password@]host[:port][/database]";
+        let example = "such as `mqtt://user:password@host` or mqtt://user@host";
+        for text in [form, redis] {
+            assert_eq!((redact_url(text), redact_hint(text)), (text.to_owned(), text.to_owned()));
+        }
+        assert_eq!(redact_hint(example), example);
+        assert_eq!(redact_url(example), "such as `mqtt://***@host` or mqtt://***@host");
+        for secret in ["mqtt://user:s3cret@host", "mqtt://[user:s3cret]@host", "mqtt://user:password:s3cret@host"] {
+            assert_eq!(redact_hint(secret), "mqtt://***@host");
+            assert_eq!(redact_url(secret), "mqtt://***@host");
+        }
+        assert_eq!(
+            mask_urls("mqtt://user:password@h"),
+            "mqtt://*************@h",
+            "what a user wrote is masked all the same"
+        );
+    }
 
     #[test]
     fn credentials_are_hidden_and_the_rest_is_kept() {

@@ -14,7 +14,8 @@ use super::value::Value;
 /// What the place of an expression asks of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Want {
-    /// A condition: a bool, or a field that may hold one.
+    /// A condition: true or false, whatever the message holds. A field alone is none: a rule on `payload.temperature`
+    /// would never say anything.
     Bool,
     /// Any value.
     Any,
@@ -60,12 +61,12 @@ impl Program {
     ) -> Result<Self, Vec<ExprError>> {
         let tree = parse(text).map_err(|error| vec![error])?;
         let checked = check(&tree, scope)?;
-        if want == Want::Bool && !checked.ty.may_be(Type::Bool) {
-            return Err(vec![no_condition(&checked)]);
+        if want == Want::Bool && checked.ty != Type::Bool {
+            return Err(vec![no_condition(text, &checked)]);
         }
         let before = fields.len();
         let mut compiler = Compiler { fields, errors: Vec::new() };
-        let root = if want == Want::Bool || checked.ty == Type::Bool {
+        let root = if checked.ty == Type::Bool {
             Root::Test(compiler.test(&checked))
         } else {
             Root::Term(compiler.term(&checked))
@@ -125,11 +126,19 @@ impl Program {
     }
 }
 
-fn no_condition(checked: &Checked) -> ExprError {
+fn no_condition(text: &str, checked: &Checked) -> ExprError {
+    let found = &text[checked.span.clone()];
+    let hint = match checked.ty {
+        Type::Dyn if found.len() <= 64 && found.contains('?') => format!("compare it: `({found}) == true`"),
+        Type::Dyn if found.len() <= 64 => {
+            format!("compare it: `{found} > 80.0`, or `{found} == true` where it is true or false")
+        }
+        _ => "compare it, for example `payload.temperature > 80`".to_owned(),
+    };
     ExprError::new(
         codes::TYPE_MISMATCH,
         checked.span.clone(),
         format!("a rule needs a condition, found {}", checked.ty.describe()),
     )
-    .hint("compare it, for example `payload.temperature > 80`")
+    .hint(hint)
 }

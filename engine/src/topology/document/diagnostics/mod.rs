@@ -11,7 +11,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::problem::{Problem, Problems};
-use super::redact::redact_url;
+use super::redact::{redact_hint, redact_url};
 use super::source::{Position, Source, Span};
 use excerpt::Excerpt;
 
@@ -50,8 +50,10 @@ impl Diagnostics {
 
     pub(super) fn hiding(source: Source, problems: Problems, hide: impl Fn(&str) -> String) -> Self {
         let omitted = problems.omitted();
+        let redacted = |text: &str| redact_url(&hide(text));
+        let hint = |text: &str| redact_hint(&hide(text));
         let mut problems: Vec<Problem> =
-            problems.into_iter().map(|problem| problem.map_texts(|text| redact_url(&hide(text)))).collect();
+            problems.into_iter().map(|problem| problem.map_texts(redacted, hint)).collect();
         // Stable: what was found first at a place stays first.
         problems.sort_by_key(|problem| problem.place().map(|span| span.start));
         Diagnostics { source, problems, omitted }

@@ -162,7 +162,8 @@ fn condition() -> impl Strategy<Value = String> {
         compared,
         proptest::sample::select(vec![
             "has(payload.a)",
-            "payload.a",
+            "payload.a == true",
+            "(payload.a && !payload.b)",
             "payload.b == null",
             "payload.b.startsWith('a')",
             "payload.a in [1, 2.0, payload.b]",

@@ -19,14 +19,14 @@ use tokio::time::Instant;
 
 /// A span of time in which the slot's session was alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) since: Timestamp,
-    pub(super) time: Timestamp,
+pub(crate) struct Span {
+    pub(crate) since: Timestamp,
+    pub(crate) time: Timestamp,
 }
 
 /// What proves that a session is alive.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(crate) struct Pulse {
     keep_alive: Duration,
     heard: Instant,
     /// Up to where time is covered by marks; none in a break.
@@ -37,28 +37,28 @@ pub(super) struct Pulse {
 
 impl Pulse {
     /// A session that is not serving yet.
-    pub(super) fn new(keep_alive: Duration, now: Instant) -> Self {
+    pub(crate) fn new(keep_alive: Duration, now: Instant) -> Self {
         Pulse { keep_alive, heard: now, since: None, oldest: None }
     }
 
     /// The session serves from now on: it was resumed, or what it subscribes to is confirmed.
-    pub(super) fn serves(&mut self, wall: Timestamp) {
+    pub(crate) fn serves(&mut self, wall: Timestamp) {
         self.since = Some(wall);
     }
 
     /// A packet came.
-    pub(super) fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
     /// Whether the broker has been silent for so long that the connection is taken for dead.
-    pub(super) fn is_silent(&self, now: Instant) -> bool {
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
         now - self.heard > self.keep_alive * 3 / 2
     }
 
     /// A second has passed: the time that may be marked, if any. `serving`: the session serves; `reading`: the socket is
     /// read; `oldest`: the name of the message that has waited longest for its acknowledgement.
-    pub(super) fn beat(
+    pub(crate) fn beat(
         &mut self,
         now: Instant,
         wall: Timestamp,

@@ -9,23 +9,23 @@ use telemill_engine::record::Reason;
 
 /// What a payload may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// In bytes.
-    pub(super) max_payload: usize,
+    pub(crate) max_payload: usize,
     /// Levels of arrays and objects; a plain number has none.
-    pub(super) max_depth: usize,
+    pub(crate) max_depth: usize,
 }
 
 /// Why a payload is unfit.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unfit {
-    pub(super) reason: Reason,
-    pub(super) detail: String,
+pub(crate) struct Unfit {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
 }
 
 impl Limits {
     /// Proves that a payload is JSON within the limits.
-    pub(super) fn check_json(self, payload: &[u8]) -> Result<(), Unfit> {
+    pub(crate) fn check_json(self, payload: &[u8]) -> Result<(), Unfit> {
         let unfit = |reason, detail| Err(Unfit { reason, detail });
         if payload.is_empty() {
             return unfit(Reason::EMPTY, "the payload has no bytes".to_owned());

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::future::ready;
 use telemill_engine::record::Reason;
-use telemill_engine::sink::Submitted;
+use telemill_engine::sink::{Completion, Submitted};
 
 /// The batches of one sink that were accepted and whose answer was not taken yet.
 #[derive(Debug, Default)]
-pub(super) struct Flight(Arc<Shared>);
+pub(crate) struct Flight(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -18,11 +19,11 @@ struct Shared {
 
 /// A batch in flight.
 #[derive(Debug)]
-pub(super) struct Turn(Arc<Shared>);
+pub(crate) struct Turn(Arc<Shared>);
 
 impl Flight {
     /// A turn for one more batch; none while one that failed, or one behind it, is still in flight.
-    pub(super) fn enter(&self) -> Option<Turn> {
+    pub(crate) fn enter(&self) -> Option<Turn> {
         if self.0.failed.load(Ordering::Acquire) {
             if self.0.out.load(Ordering::Acquire) > 0 {
                 return None;
@@ -38,7 +39,7 @@ impl Turn {
     /// The batch has its answer, which is given back as it is to be told. It is in flight until the turn is dropped.
     ///
     /// A gap behind a batch that failed is no gap of the store's: it closes once that batch is submitted again.
-    pub(super) fn judge(&self, submitted: Submitted) -> Submitted {
+    pub(crate) fn judge(&self, submitted: Submitted) -> Submitted {
         if matches!(submitted, Submitted::Delivered) {
             return submitted;
         }
@@ -48,6 +49,15 @@ impl Turn {
             other => other,
         }
     }
+
+    /// An answer that is known, of a batch that counts as in flight until it was taken.
+    pub(crate) fn answered(self, submitted: Submitted) -> Completion {
+        let submitted = self.judge(submitted);
+        Box::pin(async move {
+            drop(self);
+            submitted
+        })
+    }
 }
 
 impl Drop for Turn {
@@ -56,8 +66,13 @@ impl Drop for Turn {
     }
 }
 
+/// An answer to a batch that is not in flight.
+pub(crate) fn answered(submitted: Submitted) -> Completion {
+    Box::pin(ready(submitted))
+}
+
 /// The answer to a batch that has to wait for one before it.
-pub(super) fn out_of_turn() -> Submitted {
+pub(crate) fn out_of_turn() -> Submitted {
     let detail = "a batch before it did not get through".to_owned();
     Submitted::Retry { reason: Reason("out_of_turn"), detail, after: None }
 }

@@ -1,28 +1,28 @@
-//! Random logs, cut into random batches, replayed from random places: Redis holds what a plain model holds.
+//! Random logs, cut into random batches, replayed from random places: the store holds what a plain model holds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use telemill_engine::batch::Batch;
-use telemill_engine::position::TopicId;
-use telemill_engine::record::{Kind, Record};
-use telemill_engine::sink::Submitted;
-use telemill_services::{Services, unique_name};
+use telemill_engine::position::{Cursor, TopicId, TopicOffset};
+use telemill_engine::record::{EventId, Kind, Record};
+use telemill_engine::sink::{Sink, Submitted};
+use telemill_services::unique_name;
 
-use super::{hash, owned, sorted_set, submit};
-use crate::redis_support::{OTHER_TOPIC, Subscriber, TOPIC, batch, client, message, record, writer};
+use super::{Harness, open, state};
+use crate::conformance::records::{NOW, OTHER_TOPIC, TOPIC, batch, message, output};
 
-const NOW: u64 = 1_700_000_000;
 const HISTORY: u64 = 18_000;
+const DEVICES: usize = 4;
 
 /// What the store is to hold, by the plainest means.
 #[derive(Default)]
 struct Model {
     guard: BTreeMap<TopicId, (i64, u32)>,
     state: BTreeMap<String, (String, u64)>,
-    history: BTreeMap<String, BTreeSet<(u64, String)>>,
-    published: Vec<String>,
+    history: BTreeMap<String, BTreeSet<(u64, EventId, String)>>,
+    published: BTreeMap<String, Vec<String>>,
 }
 
 impl Model {
@@ -43,16 +43,31 @@ impl Model {
             let (device, secs, message) = (record.device.to_string(), record.received_at.as_secs(), message(record));
             let payload = String::from_utf8(record.payload.to_vec()).unwrap();
             self.state.insert(device.clone(), (payload, secs));
-            self.history.entry(device.clone()).or_default().insert((secs, message.clone()));
+            self.history.entry(device.clone()).or_default().insert((secs, record.id, message.clone()));
+            self.published.entry(device.clone()).or_default().push(message);
             let newest = newest.entry(device).or_default();
             *newest = secs.max(*newest);
-            self.published.push(message);
         }
         for (device, newest) in newest {
-            self.history.entry(device).or_default().retain(|(secs, _)| *secs >= newest - HISTORY);
+            self.history.entry(device).or_default().retain(|(secs, ..)| *secs >= newest - HISTORY);
         }
         true
     }
+}
+
+/// What happens in one case.
+#[derive(Clone, Debug)]
+pub(crate) struct Course {
+    drafts: Vec<Draft>,
+    readings: Vec<Reading>,
+    lost: Vec<bool>,
+}
+
+/// Any course.
+pub(crate) fn course() -> impl Strategy<Value = Course> {
+    let drafts = prop::collection::vec(draft(), 1..60);
+    let lost = prop::collection::vec(any::<bool>(), 40);
+    (drafts, readings(), lost).prop_map(|(drafts, readings, lost)| Course { drafts, readings, lost })
 }
 
 /// A record of the log before it has a name and a place.
@@ -69,7 +84,7 @@ struct Draft {
 fn draft() -> impl Strategy<Value = Draft> {
     // Mostly the same hour, sometimes far enough back to be trimmed.
     let secs = prop_oneof![8 => NOW..NOW + 3_600, 1 => NOW - 30_000..NOW];
-    (0..4usize, any::<bool>(), 0..3i64, secs, prop::bool::weighted(0.1))
+    (0..DEVICES, any::<bool>(), 0..3i64, secs, prop::bool::weighted(0.1))
         .prop_map(|(device, other_topic, step, secs, is_mark)| Draft { device, other_topic, step, secs, is_mark })
 }
 
@@ -91,8 +106,7 @@ fn log(drafts: &[Draft], name: &str) -> Vec<Record> {
         };
         places.insert(topic, place);
         let device = format!("{name}-{}", draft.device);
-        let mut record = record(&device, topic, place.0, draft.secs, &format!("{{\"n\":{n}}}"));
-        record.position.as_mut().unwrap().output = place.1;
+        let mut record = output(&device, topic, place, draft.secs, &format!("{{\"n\":{n}}}"));
         if draft.is_mark {
             record.kind = Kind::Mark;
         }
@@ -124,40 +138,29 @@ fn read(log: &[Record], (from, sizes): &Reading, reached: usize) -> Vec<Arc<Batc
     batches
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn redis_holds_what_the_model_holds(
-        drafts in prop::collection::vec(draft(), 1..60),
-        readings in readings(),
-        lost in prop::collection::vec(any::<bool>(), 40),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(check(&drafts, &readings, &lost));
-    }
-}
-
 /// Reads the log again and again; a batch that is `lost` is never submitted, so that those behind it find a gap.
-async fn check(drafts: &[Draft], readings: &[Reading], lost: &[bool]) {
-    let url = Services::shared().redis_url();
-    let (topology, name) = (unique_name("model"), unique_name("dev"));
-    let mut subscriber = Subscriber::new(url, &name).await;
-    let mut writer = writer(url, &topology, 3).await;
-    let mut client = client(url).await;
-    let log = log(drafts, &name);
+pub(crate) async fn check<H: Harness>(course: &Course) {
+    let harness = H::start().await;
+    let name = unique_name("dev");
+    let mut store = open(&harness, &unique_name("model"), 3).await;
+    let devices: Vec<_> = (0..DEVICES).map(|n| format!("{name}-{n}")).collect();
+    let mut listening = Vec::new();
+    for device in &devices {
+        listening.push(store.listen(device).await);
+    }
+    let log = log(&course.drafts, &name);
     let mut model = Model::default();
     // No reading begins behind what the store has: the source asks it where to begin.
     let mut reached = 0;
-    let mut lost = lost.iter().cycle();
-    for reading in readings {
+    let mut lost = course.lost.iter().cycle();
+    for reading in &course.readings {
         let mut from = reading.0.index(reached + 1);
         for batch in read(&log, reading, reached) {
             let loses = lost.next() == Some(&true) && lost.next() == Some(&true);
             if loses && !batch.previous.is_empty() {
                 continue;
             }
-            let submitted = submit(&mut writer, &batch).await;
+            let submitted = store.submit(&batch).await;
             if model.submit(&batch) {
                 assert!(matches!(submitted, Submitted::Delivered), "{submitted:?}");
                 from += batch.len();
@@ -169,22 +172,19 @@ async fn check(drafts: &[Draft], readings: &[Reading], lost: &[bool]) {
         }
     }
 
-    assert_eq!(subscriber.heard().await, model.published);
-    for n in 0..4 {
-        let device = format!("{name}-{n}");
-        let state = hash(&mut client, &format!("device:last_state:{device}")).await;
-        let expect = model
-            .state
-            .get(&device)
-            .map(|(payload, secs)| owned(&[("payload", payload.as_str()), ("timestamp", secs.to_string().as_str())]));
-        assert_eq!(state, expect.unwrap_or_default());
-        let history = sorted_set(&mut client, &format!("device:history:{device}")).await;
-        let history: BTreeSet<_> = history.into_iter().map(|(message, secs)| (secs, message)).collect();
-        assert_eq!(history, model.history.remove(&device).unwrap_or_default());
+    let Some(Cursor(mut cursor)) = store.writer.resume(0).await.unwrap() else { panic!("it keeps positions") };
+    cursor.sort_by_key(|entry| entry.topic);
+    let done = |(topic, (offset, output)): (&TopicId, &(i64, u32))| TopicOffset {
+        topic: *topic,
+        offset: if *output == 0 { *offset } else { offset - 1 },
+    };
+    assert_eq!(cursor, model.guard.iter().map(done).collect::<Vec<_>>());
+    for (device, mut heard) in devices.iter().zip(listening) {
+        let expect = model.state.get(device).and_then(|(payload, secs)| state(payload, *secs));
+        assert_eq!(store.last_state(device).await, expect);
+        let expect = model.history.remove(device).unwrap_or_default();
+        assert_eq!(store.history(device).await, expect.into_iter().map(|(.., message)| message).collect::<Vec<_>>());
+        let expect = model.published.remove(device).unwrap_or_default();
+        assert_eq!(store.heard(&mut heard).await, (expect, 0));
     }
-    let mut guard = owned(&[("e", "3"), ("v", "1")]);
-    guard.extend(model.guard.iter().map(|(topic, (offset, output))| (topic.to_string(), format!("{offset}:{output}"))));
-    guard.sort();
-    let stored = hash(&mut client, &format!("telemill:offset:{topology}:writer:0")).await;
-    assert!(stored == guard || (stored.is_empty() && model.guard.is_empty()), "{stored:?} {guard:?}");
 }

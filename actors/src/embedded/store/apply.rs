@@ -1,0 +1,159 @@
+//! Applies one batch behind its guard, within one write: all of it or nothing.
+//!
+//! Everything that may refuse comes before the first row is written. A history is trimmed by a number in the device's
+//! entry that hides what is older; the rows are removed when they are worth a scan (`docs/formats.md`, "Retention").
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use telemill_engine::batch::Batch;
+use telemill_engine::device_id::DeviceId;
+use telemill_engine::envelope;
+use telemill_engine::position::Epoch;
+use telemill_engine::record::Record;
+
+use super::Refusal;
+use super::entry::{
+    DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, expiry_key, history_key, seconds, seconds_from,
+};
+use super::guard::GuardKey;
+use super::hub::Hub;
+use crate::device_store::is_written;
+use crate::embedded::disk::{KeyRange, Read, Tx};
+
+/// A batch on its way into the directory.
+pub(super) struct Applying {
+    pub(super) batch: Arc<Batch>,
+    /// None where the records have no positions.
+    pub(super) guard: Option<GuardKey>,
+    pub(super) epoch: Epoch,
+    pub(super) retention: Retention,
+    /// Wall time in seconds.
+    pub(super) now: u64,
+    pub(super) hub: Arc<Hub>,
+}
+
+/// What a batch has of one device.
+struct Share {
+    entry: Entry,
+    /// The seconds of its newest and its oldest record.
+    newest: u64,
+    oldest: u64,
+    /// The index of its last record.
+    last: usize,
+}
+
+impl Applying {
+    /// Writes what the guard does not have; once that is durable, those who listen are told.
+    pub(super) fn apply(self, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+        let mut moved = None;
+        if let Some(key) = &self.guard {
+            let stored = key.read(tx, self.epoch)?;
+            key.check_gap(&stored, &self.batch)?;
+            let mut guard = stored.clone();
+            self.batch.records.iter().for_each(|record| guard.advance(record));
+            guard.set_epoch(self.epoch);
+            if guard == stored {
+                return Ok(());
+            }
+            moved = Some((key, stored, guard));
+        }
+        let applies =
+            |record: &Record| is_written(record) && moved.as_ref().is_none_or(|(_, stored, _)| !stored.has(record));
+        let mut shares = self.shares(tx, applies)?;
+        for share in &mut shares {
+            self.clear_late(tx, share)?;
+        }
+        let mut messages = Vec::new();
+        for record in self.batch.records.iter().filter(|record| applies(record)) {
+            let message = match &record.message {
+                Some(message) => message.clone(),
+                None => Bytes::from(envelope::message_of(record).into_owned()),
+            };
+            let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
+            tx.insert(HISTORY, key, message.clone());
+            messages.push((record.device.clone(), message));
+        }
+        // Behind the rows: what of them is trimmed at once is removed, too.
+        for share in shares {
+            self.write_entry(tx, share)?;
+        }
+        if let Some((key, _, guard)) = &moved {
+            key.write(tx, guard);
+        }
+        let hub = self.hub.clone();
+        tx.on_durable(move || hub.publish(messages));
+        Ok(())
+    }
+
+    /// The devices of the batch, with what is stored of them.
+    fn shares(&self, tx: &Tx<'_>, applies: impl Fn(&Record) -> bool) -> Result<Vec<Share>, Refusal> {
+        let mut shares: Vec<Share> = Vec::new();
+        let mut places: HashMap<&DeviceId, usize> = HashMap::new();
+        for (index, record) in self.batch.records.iter().enumerate().filter(|(_, record)| applies(record)) {
+            let secs = record.received_at.as_secs();
+            match places.get(&record.device) {
+                Some(place) => {
+                    let share = &mut shares[*place];
+                    share.newest = share.newest.max(secs);
+                    share.oldest = share.oldest.min(secs);
+                    share.last = index;
+                }
+                None => {
+                    let entry = Entry::read(tx, &record.device)?.unwrap_or_default();
+                    places.insert(&record.device, shares.len());
+                    shares.push(Share { entry, newest: secs, oldest: secs, last: index });
+                }
+            }
+        }
+        Ok(shares)
+    }
+
+    /// Removes what is hidden or expired where a new record would otherwise bring it back.
+    fn clear_late(&self, tx: &mut Tx<'_>, share: &mut Share) -> Result<(), Refusal> {
+        let device = &self.batch.records[share.last].device;
+        let entry = &mut share.entry;
+        if entry.has_expired(self.now) {
+            remove(tx, seconds_from(device, 0))?;
+            (entry.hidden_below, entry.removed_below) = (0, 0);
+        } else if share.oldest < entry.hidden_below {
+            remove(tx, seconds(device, entry.removed_below, entry.hidden_below))?;
+            (entry.hidden_below, entry.removed_below) = (0, entry.hidden_below);
+        }
+        Ok(())
+    }
+
+    /// The device's new state, and what becomes of its history.
+    fn write_entry(&self, tx: &mut Tx<'_>, share: Share) -> Result<(), Refusal> {
+        let record = &self.batch.records[share.last];
+        let (device, mut entry) = (&record.device, share.entry);
+        entry.removed_below = entry.removed_below.min(share.oldest);
+        entry.hidden_below = entry.hidden_below.max(share.newest.saturating_sub(self.retention.history));
+        if entry.hidden_below.saturating_sub(entry.removed_below) >= self.retention.slack {
+            remove(tx, seconds(device, entry.removed_below, entry.hidden_below))?;
+            entry.removed_below = entry.hidden_below;
+        }
+        let expires = self.retention.expires(self.now);
+        if expires != entry.expires {
+            if entry.expires != 0 {
+                tx.remove(EXPIRY, expiry_key(entry.expires, device));
+            }
+            tx.insert(EXPIRY, expiry_key(expires, device), Bytes::new());
+            entry.expires = expires;
+        }
+        entry.timestamp = record.received_at.as_secs();
+        entry.payload = match record.payload.is_empty() {
+            true => Bytes::from_static(b"null"),
+            false => record.payload.clone(),
+        };
+        tx.insert(DEVICES, device_key(device), entry.written());
+        Ok(())
+    }
+}
+
+fn remove(tx: &mut Tx<'_>, range: KeyRange) -> Result<(), Refusal> {
+    let keys: Vec<Bytes> = tx.rows(HISTORY, range).map(|row| row.map(|(key, _)| key)).collect::<Result<_, _>>()?;
+    keys.into_iter().for_each(|key| tx.remove(HISTORY, key));
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! Reads what the writer keeps: the last state and the history of a device, and its updates as they become durable.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use telemill_engine::clock::Clock;
+use telemill_engine::device_id::DeviceId;
+use telemill_engine::ports::{DeviceStore, LastState, PortError, Updates};
+
+use super::Refusal;
+use super::entry::{Entry, HISTORY, seconds, seconds_from};
+use super::hub::Hub;
+use crate::embedded::disk::{Disk, Read};
+
+/// The store as the API reads it.
+pub(super) struct Devices {
+    disk: Arc<Disk>,
+    hub: Arc<Hub>,
+    clock: Clock,
+}
+
+impl Devices {
+    pub(super) fn new(disk: Arc<Disk>, hub: Arc<Hub>, clock: Clock) -> Self {
+        Devices { disk, hub, clock }
+    }
+}
+
+#[async_trait]
+impl DeviceStore for Devices {
+    async fn last_state(&self, device: &DeviceId) -> Result<Option<LastState>, PortError> {
+        let device = device.clone();
+        let entry = self.disk.read(move |view| Entry::read(view, &device)).await.map_err(failed)?;
+        Ok(entry.map(|entry| LastState { payload: entry.payload, timestamp: entry.timestamp }))
+    }
+
+    async fn history(&self, device: &DeviceId, from: u64, to: u64, limit: usize) -> Result<Vec<Bytes>, PortError> {
+        let (device, now) = (device.clone(), self.clock.now().as_secs());
+        let read = self.disk.read(move |view| {
+            let Some(entry) = Entry::read(view, &device)?.filter(|entry| !entry.has_expired(now)) else {
+                return Ok::<_, Refusal>(Vec::new());
+            };
+            let from = from.max(entry.hidden_below);
+            let range = match to.checked_add(1) {
+                Some(behind) => seconds(&device, from, behind),
+                None => seconds_from(&device, from),
+            };
+            let newest = view.rows_back(HISTORY, range).take(limit).map(|row| row.map(|(_, message)| message));
+            let mut messages: Vec<Bytes> = newest.collect::<Result<_, _>>()?;
+            messages.reverse();
+            Ok(messages)
+        });
+        read.await.map_err(failed)
+    }
+
+    async fn updates(&self, device: &DeviceId) -> Result<Updates, PortError> {
+        Ok(self.hub.subscribe(device))
+    }
+}
+
+fn failed(refusal: Refusal) -> PortError {
+    PortError(refusal.to_string())
+}

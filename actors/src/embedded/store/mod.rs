@@ -1,0 +1,217 @@
+//! The sink that keeps each device's last state and history in the data directory, and tells those who listen.
+//!
+//! What is written, key by key, is fixed in `docs/formats.md`, "Embedded device store and checkpoints". A batch is one
+//! write: it checks the guard of its partition, applies what the guard does not have, and moves the guard, all or nothing,
+//! and is answered once it is durable. So a batch that is submitted again, in part or whole, after whatever failure, has
+//! one effect; one that would leave a gap is refused; and an owner that was superseded writes nothing.
+//!
+//! Several batches are in flight, and the directory takes them in the order of submission. When one fails, those behind
+//! it are refused by the guard, and further ones by the sink itself until all in flight have been answered. Records
+//! without a position (they come from no log) have no guard, and are written one batch at a time: in order, and at least
+//! once.
+//!
+//! Updates are given out once the batch is durable, in order, to those who listen in this process.
+
+mod apply;
+mod devices;
+mod entry;
+mod guard;
+mod hub;
+mod sweep;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use telemill_engine::batch::Batch;
+use telemill_engine::clock::Clock;
+use telemill_engine::context::{BuildContext, CheckContext, Connection};
+use telemill_engine::position::{Cursor, Epoch, Partition};
+use telemill_engine::record::Reason;
+use telemill_engine::sink::{Completion, Sink, Submitted};
+use telemill_engine::stage::{BuildError, Component, StageError};
+use telemill_engine::topology::HumanDuration;
+use thiserror::Error;
+
+use super::EmbeddedConnection;
+use super::disk::{Disk, DiskError};
+use crate::device_store::flight::{self, Flight};
+use crate::device_store::is_guarded;
+use apply::Applying;
+use devices::Devices;
+use entry::Retention;
+use guard::GuardKey;
+use hub::Hub;
+use sweep::Sweep;
+
+/// Keeps each device's last state and history in the data directory, and gives each record out to those who listen.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedWriterSpec {
+    /// The `embedded` connection to write to.
+    pub connection: String,
+    /// How far back a device's history reaches, in whole seconds; also how long it stays once the device falls silent.
+    #[serde(default = "default_history")]
+    pub history: HumanDuration,
+    /// How many batches may be on their way at once, 1 to 32.
+    #[serde(default = "default_window")]
+    pub window: usize,
+}
+
+fn default_history() -> HumanDuration {
+    Duration::from_secs(5 * 3600).into()
+}
+
+fn default_window() -> usize {
+    4
+}
+
+/// [`EmbeddedWriterSpec`], proven.
+#[derive(Debug)]
+pub struct EmbeddedWriterConfig {
+    connection: Arc<EmbeddedConnection>,
+    history: Duration,
+    window: usize,
+}
+
+/// See the module.
+pub struct EmbeddedWriter {
+    disk: Arc<Disk>,
+    hub: Arc<Hub>,
+    topology: Arc<str>,
+    stage: Arc<str>,
+    clock: Clock,
+    epoch: Epoch,
+    retention: Retention,
+    window: usize,
+    flight: Flight,
+    _sweep: Sweep,
+}
+
+impl Component for EmbeddedWriter {
+    const KIND: &'static str = "redis_writer";
+    const CONNECTION: &'static str = EmbeddedConnection::KIND;
+    type Spec = EmbeddedWriterSpec;
+    type Checked = EmbeddedWriterConfig;
+
+    fn check(spec: EmbeddedWriterSpec, cx: &mut CheckContext<'_>) -> Option<EmbeddedWriterConfig> {
+        const WINDOW: std::ops::RangeInclusive<usize> = 1..=32;
+        let history = Duration::from(spec.history);
+        let whole = history.subsec_nanos() == 0 && !history.is_zero();
+        if !whole {
+            let hint = "timestamps in the history are whole seconds; write a duration such as 5h";
+            cx.problem("history", "redis_writer::bad_history", "history is to be one or more whole seconds", hint);
+        }
+        let fits = WINDOW.contains(&spec.window);
+        if !fits {
+            let message = format!("window is {}, and is to be from 1 to 32", spec.window);
+            cx.problem("window", "redis_writer::bad_window", message, "4 keeps the disk busy");
+        }
+        let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection)?;
+        (whole && fits).then_some(EmbeddedWriterConfig { connection, history, window: spec.window })
+    }
+
+    async fn build(checked: &EmbeddedWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {
+        let disk = checked.connection.disk().await?;
+        let hub = disk.shared::<Hub>(Arc::default);
+        let retention = Retention::new(checked.history);
+        cx.ports.offer_device_store(Arc::new(Devices::new(disk.clone(), hub.clone(), cx.clock.clone())));
+        Ok(EmbeddedWriter {
+            _sweep: Sweep::start(disk.clone(), cx, retention),
+            disk,
+            hub,
+            topology: cx.topology.clone(),
+            stage: cx.stage.clone(),
+            clock: cx.clock.clone(),
+            epoch: cx.epoch,
+            retention,
+            window: checked.window,
+            flight: Flight::default(),
+        })
+    }
+}
+
+impl Sink for EmbeddedWriter {
+    fn window(&self) -> usize {
+        self.window
+    }
+
+    async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        if batch.is_empty() {
+            return flight::answered(Submitted::Delivered);
+        }
+        let Some(turn) = self.flight.enter() else {
+            return flight::answered(flight::out_of_turn());
+        };
+        let is_guarded = is_guarded(&batch);
+        let applying = Applying {
+            guard: is_guarded.then(|| self.guard(batch.partition)),
+            batch,
+            epoch: self.epoch,
+            retention: self.retention,
+            now: self.clock.now().as_secs(),
+            hub: self.hub.clone(),
+        };
+        match self.disk.enqueue(move |tx| applying.apply(tx)).await {
+            Ok(written) if is_guarded => Box::pin(async move { turn.judge(submitted(written.await)) }),
+            // Without a guard nothing but its own end keeps the next one from overtaking it.
+            Ok(written) => turn.answered(submitted(written.await)),
+            Err(error) => turn.answered(submitted(Err(error.into()))),
+        }
+    }
+
+    async fn resume(&mut self, partition: Partition) -> Result<Option<Cursor>, StageError> {
+        let guard = self.guard(partition);
+        let epoch = self.epoch;
+        let taken = self.disk.write(move |tx| guard.take_over(tx, epoch)).await;
+        taken.map(Some).map_err(|refusal: Refusal| match refusal {
+            Refusal::Disk(error) if !is_final(&error) => {
+                StageError::Retry { reason: reason(&error), detail: error.to_string(), after: None }
+            }
+            refusal => StageError::Fatal(refusal.to_string()),
+        })
+    }
+}
+
+impl EmbeddedWriter {
+    fn guard(&self, partition: Partition) -> GuardKey {
+        GuardKey { topology: self.topology.clone(), stage: self.stage.clone(), partition }
+    }
+}
+
+/// Why a batch was not applied. Nothing of it was written.
+#[derive(Debug, Error)]
+enum Refusal {
+    #[error("epoch {ours} was superseded by epoch {theirs} in {guard}: another instance writes this partition now")]
+    Fenced { guard: GuardKey, ours: Epoch, theirs: Epoch },
+    #[error("{guard} has {stored} of topic {topic}, but the batch follows {previous}")]
+    Gap { guard: GuardKey, topic: String, stored: String, previous: String },
+    #[error("{0}")]
+    Unreadable(String),
+    #[error("{0}")]
+    Disk(#[from] DiskError),
+}
+
+fn submitted(written: Result<(), Refusal>) -> Submitted {
+    match written {
+        Ok(()) => Submitted::Delivered,
+        Err(refusal @ Refusal::Gap { .. }) => Submitted::Gap { detail: refusal.to_string() },
+        Err(Refusal::Disk(error)) if !is_final(&error) => {
+            Submitted::Retry { reason: reason(&error), detail: error.to_string(), after: None }
+        }
+        Err(refusal) => Submitted::Fatal(refusal.to_string()),
+    }
+}
+
+/// Whether the same write will not succeed on the same handle, however often it is tried.
+fn is_final(error: &DiskError) -> bool {
+    matches!(error, DiskError::Broken(_) | DiskError::Panicked | DiskError::Closed)
+}
+
+fn reason(error: &DiskError) -> Reason {
+    match error {
+        DiskError::Full { .. } => Reason("disk_full"),
+        _ => Reason("disk"),
+    }
+}

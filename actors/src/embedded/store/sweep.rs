@@ -1,0 +1,88 @@
+//! Removes the history of devices that fell silent, and says how much the store takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use telemill_engine::clock::Clock;
+use telemill_engine::context::BuildContext;
+use telemill_engine::device_id::DeviceId;
+use tokio::task::JoinHandle;
+
+use super::Refusal;
+use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, seconds_from};
+use crate::embedded::disk::{Disk, KeyRange, Read, Tx};
+
+/// The most rows that one write removes: all who write wait for it.
+const ROWS: usize = 2_000;
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The task that sweeps, for as long as this is kept.
+pub(super) struct Sweep(JoinHandle<()>);
+
+impl Sweep {
+    pub(super) fn start(disk: Arc<Disk>, cx: &BuildContext, retention: Retention) -> Self {
+        let pause = Duration::from_secs(retention.step).min(LONGEST_PAUSE);
+        let (clock, topology, stage) = (cx.clock.clone(), cx.topology.to_string(), cx.stage.to_string());
+        Sweep(tokio::spawn(async move {
+            loop {
+                if let Err(error) = sweep(&disk, &clock).await {
+                    tracing::debug!(code = "store_sweep", %error, "cannot remove expired history now");
+                }
+                for space in [DEVICES, HISTORY, EXPIRY] {
+                    let labels =
+                        [("topology", topology.clone()), ("stage", stage.clone()), ("space", space.0.to_owned())];
+                    metrics::gauge!("telemill_store_bytes", &labels).set(disk.space_bytes(space) as f64);
+                }
+                tokio::time::sleep(pause).await;
+            }
+        }))
+    }
+}
+
+impl Drop for Sweep {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Removes all that has expired by now.
+async fn sweep(disk: &Disk, clock: &Clock) -> Result<(), Refusal> {
+    let now = clock.now().as_secs();
+    // Looked for outside of a write, so that in most rounds there is none.
+    while !disk.read(move |view| due(view, now, 1)).await?.is_empty() {
+        disk.tidy(move |tx| some(tx, now)).await?;
+    }
+    Ok(())
+}
+
+/// The first keys whose time has come.
+fn due(from: &impl Read, now: u64, limit: usize) -> Result<Vec<Bytes>, Refusal> {
+    let range = KeyRange::between(Bytes::new(), now.saturating_add(1).to_be_bytes().to_vec());
+    from.rows(EXPIRY, range).take(limit).map(|row| Ok(row?.0)).collect()
+}
+
+/// Removes up to [`ROWS`] rows of history that have expired. A device is done when nothing of its history is left.
+fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
+    let mut room = ROWS;
+    for key in due(tx, now, ROWS)? {
+        let device = DeviceId::new(key.get(8..).unwrap_or_default());
+        let device =
+            device.map_err(|error| Refusal::Unreadable(format!("a key of `expiry` names no device: {error}")))?;
+        let entry = Entry::read(tx, &device)?;
+        // One that was put off has another key.
+        if let Some(entry) = entry.filter(|entry| entry.expires.to_be_bytes() == key[..8]) {
+            let rows = tx.rows(HISTORY, seconds_from(&device, 0)).take(room);
+            let rows: Vec<Bytes> = rows.map(|row| row.map(|(key, _)| key)).collect::<Result<_, _>>()?;
+            room -= rows.len();
+            rows.into_iter().for_each(|key| tx.remove(HISTORY, key));
+            if room == 0 {
+                return Ok(());
+            }
+            let silent = Entry { hidden_below: 0, removed_below: 0, expires: 0, ..entry };
+            tx.insert(DEVICES, device_key(&device), silent.written());
+        }
+        tx.remove(EXPIRY, key);
+    }
+    Ok(())
+}

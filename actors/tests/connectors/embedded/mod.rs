@@ -1,0 +1,6 @@
+//! The embedded default: the contracts, and what only a data directory brings.
+
+mod harness;
+mod kills;
+mod state;
+mod store;

@@ -1,0 +1,10 @@
+//! The embedded MQTT endpoint, by clients that are not ours and by bytes that no client would send.
+
+mod access;
+mod clients;
+mod fixture;
+mod hostile;
+mod load;
+mod program;
+mod raw;
+mod sessions;

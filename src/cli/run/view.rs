@@ -1,0 +1,169 @@
+//! What `telemill run` shows beside its log: where to look, how much is going on, and alerts as they happen.
+//!
+//! On a terminal the rates are one line that stays, in colour, and all else scrolls above it. Elsewhere they are plain
+//! lines on standard output, one a minute, so that what a service writes stays readable.
+
+use std::fmt::Write as _;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Deserialize;
+use telemill_engine::registry::Role;
+use telemill_engine::runtime::{DeploymentView, TopologyState};
+use tokio::time::Instant;
+
+use crate::cli::out;
+
+/// How often the rates are looked at on a terminal.
+const REDRAW_EVERY: Duration = Duration::from_secs(1);
+/// How often they are printed elsewhere.
+const LINE_EVERY: Duration = Duration::from_secs(60);
+/// How long to wait before following an alert log that is not there, or has broken off.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is shown. Cheap to clone.
+#[derive(Clone)]
+pub struct View {
+    api: SocketAddr,
+    /// The line that stays; none where nobody watches a terminal.
+    bar: Option<ProgressBar>,
+}
+
+impl View {
+    /// Shows nothing yet. `api` is where the HTTP API listens.
+    pub fn new(api: SocketAddr, bar: Option<ProgressBar>) -> Self {
+        View { api, bar }
+    }
+
+    /// A topology runs: says where to look, and follows it for as long as it does.
+    pub fn follow(&self, view: &DeploymentView, simulated: Option<u32>) {
+        self.print(&self.welcome(&view.name, simulated));
+        actix::spawn(rates(self.clone(), view.clone()));
+        for stage in view.alert_stages() {
+            actix::spawn(alerts(self.clone(), view.clone(), stage.clone()));
+        }
+    }
+
+    /// Takes the line away.
+    pub fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn welcome(&self, topology: &str, simulated: Option<u32>) -> String {
+        let (api, bold, plain) = (self.api, self.style("1"), self.style("0"));
+        let mut text = format!("{bold}{topology} runs{plain}");
+        if let Some(devices) = simulated {
+            let _ = write!(text, ", and {devices} simulated devices publish to it");
+        }
+        let _ = write!(
+            text,
+            "\n  devices online   http://{api}/devices\n  one device       http://{api}/api/v1/devices/{{id}}\n  \
+             alerts, live     http://{api}/api/v1/alerts/stream\n  metrics          http://{api}/metrics\n  \
+             Ctrl-C drains and stops"
+        );
+        text
+    }
+
+    /// Prints lines above the one that stays. That nobody reads them is no reason to stop.
+    fn print(&self, text: &str) {
+        let print = || drop(out::line(text));
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
+    /// Switches the terminal's style; nothing elsewhere.
+    fn style(&self, code: &str) -> String {
+        self.bar.as_ref().map_or_else(String::new, |_| format!("\u{1b}[{code}m"))
+    }
+}
+
+/// The line that stays, where standard error is a terminal.
+pub fn bar() -> Option<ProgressBar> {
+    (std::io::stderr().is_terminal() && std::io::stdout().is_terminal()).then(|| {
+        let style = ProgressStyle::with_template("{spinner:.cyan} {msg}").expect("the template is one of ours");
+        ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style)
+    })
+}
+
+fn goes_on(view: &DeploymentView) -> bool {
+    !matches!(view.state(), TopologyState::Ended | TopologyState::Failed(_))
+}
+
+/// Shows how much goes through the topology.
+async fn rates(shown: View, view: DeploymentView) {
+    let every = if shown.bar.is_some() { REDRAW_EVERY } else { LINE_EVERY };
+    let (mut before, mut since) = (received(&view), Instant::now());
+    loop {
+        tokio::time::sleep(every).await;
+        if !goes_on(&view) {
+            return;
+        }
+        let (now, elapsed) = (received(&view), since.elapsed());
+        since = Instant::now();
+        let rate = (now - before) as f64 / elapsed.as_secs_f64();
+        before = now;
+        let online = view.directory.online_count();
+        let line = format!("{}: {now} records in, {rate:.0}/s, {online} devices online", view.name);
+        match &shown.bar {
+            Some(bar) => {
+                bar.set_message(line);
+                bar.tick();
+            }
+            None => shown.print(&line),
+        }
+    }
+}
+
+/// What came in from outside: the records of the sources that have none before them.
+fn received(view: &DeploymentView) -> u64 {
+    let ingresses = view.members.iter().filter(|member| member.role == Role::Source && member.is_ingress);
+    ingresses.map(|member| member.metrics.ledger().received).sum()
+}
+
+/// The fields of a transition that are shown.
+#[derive(Deserialize)]
+struct Transition<'a> {
+    #[serde(borrow)]
+    alertname: std::borrow::Cow<'a, str>,
+    state: &'a str,
+    device_id: &'a str,
+    #[serde(default)]
+    value: serde_json::Value,
+}
+
+/// Prints the transitions of one stage's alerts as they happen.
+async fn alerts(shown: View, view: DeploymentView, stage: Arc<str>) {
+    let mut after = None;
+    while goes_on(&view) {
+        if let Some(log) = view.ports.alert_log(&stage)
+            && let Ok(mut stream) = log.follow(after.as_deref()).await
+        {
+            while let Some(Ok(entry)) = stream.next().await {
+                after = Some(entry.cursor);
+                if let Ok(transition) = serde_json::from_slice(&entry.body) {
+                    shown.print(&line_of(&shown, &transition));
+                }
+            }
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn line_of(shown: &View, transition: &Transition<'_>) -> String {
+    let Transition { alertname, state, device_id, value } = transition;
+    let colour = match *state {
+        "firing" => "31;1",
+        "pending" => "33",
+        _ => "32",
+    };
+    let value = if value.is_null() { String::new() } else { format!(" at {value}") };
+    format!("{}{state:<8}{} {alertname} {device_id}{value}", shown.style(colour), shown.style("0"))
+}
