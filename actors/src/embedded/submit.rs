@@ -140,7 +140,10 @@ pub(super) struct Submitter<F> {
     lane: Arc<Lane>,
     /// The number of the last batch.
     last: u64,
+    /// What the last life has written, and for how many batches more it is looked up: what the engine submits again
+    /// comes first, and a record may well be written again later, on purpose.
     earlier: HashMap<Known, usize>,
+    looked_up: usize,
     /// Where a record without a key goes next.
     keyless: i32,
 }
@@ -162,12 +165,27 @@ impl<F: Form> Submitter<F> {
             state.durable_passed = passed;
         }
         lives.begin(log, &lane);
-        Ok(Submitter { log: log.clone(), topics, marks, form, clock, lane, last: 0, earlier, keyless: 0 })
+        Ok(Submitter {
+            log: log.clone(),
+            topics,
+            marks,
+            form,
+            clock,
+            lane,
+            last: 0,
+            earlier,
+            looked_up: WINDOW,
+            keyless: 0,
+        })
     }
 
     /// Puts a batch into the queue of the disk; waits for room there.
     pub(super) async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         let now = self.clock.now();
+        match self.looked_up.checked_sub(1) {
+            Some(left) => self.looked_up = left,
+            None => self.earlier.clear(),
+        }
         let (mut items, mut known, mut rejected) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
         for (index, record) in batch.records.iter().enumerate() {
             match self.item(record, now) {
