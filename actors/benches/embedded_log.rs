@@ -22,6 +22,7 @@ use telemill_engine::ack::Guards;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection, Connections, Topics};
+use telemill_engine::peers::Peers;
 use telemill_engine::ports::Ports;
 use telemill_engine::position::Epoch;
 use telemill_engine::record::Record;
@@ -119,7 +120,7 @@ async fn router(dir: &Path) -> EmbeddedRouter {
         store: Arc::new(store::NoStore),
         ports: Ports::default(),
         downstream: Arc::new([]),
-        peers: Arc::new([]),
+        peers: Peers::default(),
     };
     EmbeddedRouter::build(&checked, &cx).await.unwrap()
 }
