@@ -44,8 +44,10 @@ fn main() {
         run(&format!("fjall alone, {batch} a group"), |dir| bare(dir, batch));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    run(&format!("router, 8 batches of {BATCH} in flight"), |dir| runtime.block_on(routed(dir, 8)));
-    run(&format!("router, one batch of {BATCH} at a time"), |dir| runtime.block_on(routed(dir, 1)));
+    let batches = batches();
+    let routed = |dir: &Path, in_flight| runtime.block_on(routed(dir, &batches, in_flight));
+    run(&format!("router, 8 batches of {BATCH} in flight"), |dir| routed(dir, 8));
+    run(&format!("router, one batch of {BATCH} at a time"), |dir| routed(dir, 1));
 }
 
 fn run(name: &str, work: impl FnOnce(&Path)) {
@@ -71,18 +73,11 @@ fn bare(dir: &Path, group: usize) {
     }
 }
 
-async fn routed(dir: &Path, in_flight: usize) {
+async fn routed(dir: &Path, batches: &[Arc<Batch>], in_flight: usize) {
     let mut router = router(dir).await;
-    let payload = "x".repeat(80);
-    let made = |number: usize| {
-        let mut record = record(&format!("device-{}", number % 1000), number);
-        record.payload = format!(r#"{{"n":{number},"x":"{payload}"}}"#).into();
-        record
-    };
     let mut waiting = VecDeque::new();
-    for first in (0..RECORDS).step_by(BATCH) {
-        let records: Vec<Record> = (first..first + BATCH).map(made).collect();
-        waiting.push_back(router.submit(Arc::new(Batch::new(0, records, Guards::none()))).await);
+    for batch in batches {
+        waiting.push_back(router.submit(batch.clone()).await);
         while waiting.len() >= in_flight {
             let answer = waiting.pop_front().unwrap().await;
             assert!(matches!(answer, Submitted::Delivered), "{answer:?}");
@@ -91,6 +86,21 @@ async fn routed(dir: &Path, in_flight: usize) {
     for answer in waiting {
         assert!(matches!(answer.await, Submitted::Delivered));
     }
+}
+
+/// All records, as an ingress would hand them on.
+fn batches() -> Vec<Arc<Batch>> {
+    let payload = "x".repeat(80);
+    let made = |number: usize| {
+        let mut record = record(&format!("device-{}", number % 1000), number);
+        record.payload = format!(r#"{{"n":{number},"x":"{payload}"}}"#).into();
+        record
+    };
+    let batch = |first: usize| {
+        let records: Vec<Record> = (first..first + BATCH).map(made).collect();
+        Arc::new(Batch::new(0, records, Guards::none()))
+    };
+    (0..RECORDS).step_by(BATCH).map(batch).collect()
 }
 
 async fn router(dir: &Path) -> EmbeddedRouter {

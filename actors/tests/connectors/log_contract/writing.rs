@@ -155,6 +155,23 @@ pub async fn batches_of_several_routers_each_keep_their_order<K: Kind>() {
     assert!(read.iter().all(|record| record.kind == Word::Data));
 }
 
+pub async fn several_rebuilds_in_a_row_write_once<K: Kind>() {
+    let mut place = Place::<K>::new();
+    let topic = place.topic("data", 1);
+    let checked = place.check::<K::Router>(json!({ "connection": "log", "topic": topic }));
+    let all = batch((0..100).map(|n| record("d1", n)).collect());
+    for _ in 0..3 {
+        let mut router: K::Router = place.build(&checked).await.unwrap();
+        drop(router.submit(all.clone()).await);
+    }
+    let mut router: K::Router = place.build(&checked).await.unwrap();
+    delivered(router.submit(all).await).await;
+    delivered(router.submit(batch(vec![record("d1", 100)])).await).await;
+    let mut source = place.source(&[&topic], "readers").await;
+    source.assigned(ResumeAt::Committed).await;
+    assert_eq!(numbers(&source.records(101).await), (0..=100).collect::<Vec<_>>());
+}
+
 pub async fn what_is_submitted_again_on_purpose_is_written_again<K: Kind>() {
     let mut place = Place::<K>::new();
     let topic = place.topic("data", 1);
