@@ -39,12 +39,12 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "The system gave no more connections, most often for want of file descriptors (`ulimit -n`). The endpoint rests for a \
          moment and goes on; those who are connected notice nothing.",
     ),
-    ("mqtt_endpoint::disconnected", "A client is gone; the reason is in the line."),
+    ("mqtt_endpoint::disconnected", "A client of the endpoint is gone; the reason is in the line."),
     (
         "mqtt_endpoint::fault",
         "A client sent what the MQTT standard forbids, and was disconnected with the standard's answer.",
     ),
-    ("mqtt_endpoint::listening", "Devices can connect at this address."),
+    ("mqtt_endpoint::listening", "Devices can connect over MQTT, at the address in the line."),
     (
         "mqtt_endpoint::panic",
         "The task of one connection panicked. That connection is gone, and nothing of it was acknowledged early; this is a bug.",

@@ -11,6 +11,8 @@ pub(super) const LOG: Space = Space("log");
 pub(super) const GROUPS: Space = Space("groups");
 
 const VERSION: u8 = 1;
+/// The length of a record's key.
+const RECORD_KEY: usize = 16;
 
 /// A partition of a topic, by the topic's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,10 +35,17 @@ impl Place {
 
     /// The key of a record.
     pub(super) fn record(self, offset: i64) -> Bytes {
-        let mut key = BytesMut::with_capacity(16);
-        self.put(&mut key);
-        key.put_i64(offset);
-        key.freeze()
+        self.record_in(&mut BytesMut::with_capacity(RECORD_KEY), offset)
+    }
+
+    /// The same, cut from a buffer that is shared with other keys.
+    pub(super) fn record_in(self, buffer: &mut BytesMut, offset: i64) -> Bytes {
+        if buffer.capacity() < RECORD_KEY {
+            *buffer = BytesMut::with_capacity(256 * RECORD_KEY);
+        }
+        self.put(buffer);
+        buffer.put_i64(offset);
+        buffer.split().freeze()
     }
 
     /// The records from an offset up to and without another.

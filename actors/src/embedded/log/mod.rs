@@ -16,7 +16,7 @@ mod topics;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use telemill_engine::context::TopicDecl;
 use telemill_engine::ports::PortError;
 use telemill_engine::position::Partition;
@@ -149,11 +149,13 @@ pub(crate) struct Appender<'a, 'b> {
     log: Arc<Log>,
     tx: &'a mut Tx<'b>,
     lines: Vec<(Arc<Topic>, Partition, Line)>,
+    /// Where keys are cut from.
+    keys: BytesMut,
 }
 
 impl<'a, 'b> Appender<'a, 'b> {
     pub(crate) fn new(log: &Arc<Log>, tx: &'a mut Tx<'b>) -> Self {
-        Appender { log: log.clone(), tx, lines: Vec::new() }
+        Appender { log: log.clone(), tx, lines: Vec::new(), keys: BytesMut::new() }
     }
 
     /// Appends a record; its offset.
@@ -171,7 +173,7 @@ impl<'a, 'b> Appender<'a, 'b> {
         };
         let line = &mut self.lines[at].2;
         let offset = line.end;
-        let key = place.record(offset);
+        let key = place.record_in(&mut self.keys, offset);
         line.end += 1;
         line.bytes += (key.len() + frame.len()) as u64;
         self.tx.insert(LOG, key, frame);
@@ -180,7 +182,7 @@ impl<'a, 'b> Appender<'a, 'b> {
 
     /// Ends the appending. Without it what was appended is not part of the log.
     pub(crate) fn finish(self) {
-        let Appender { log, tx, lines } = self;
+        let Appender { log, tx, lines, .. } = self;
         if lines.is_empty() {
             return;
         }

@@ -41,6 +41,8 @@ impl Acker for EmbeddedAcker {
 
     async fn close(&mut self) -> Result<(), SourceError> {
         self.keeper.abort();
+        // Until it is gone it may be committing, and it keeps the directory open.
+        let _ = (&mut self.keeper).await;
         self.shared.close();
         let committed = commit::all(&self.shared).await;
         self.shared.release();

@@ -90,7 +90,9 @@ async fn what_was_acknowledged_survives_kill_9() {
     let dir = std::env::temp_dir().join(telemill_services::unique_name("killed"));
     let mut first = 0;
     for round in 0..ROUNDS {
-        let acknowledged = append_and_kill(&dir, first, 30 + round * 37);
+        let at = dir.clone();
+        let killed = tokio::task::spawn_blocking(move || append_and_kill(&at, first, 30 + round * 37));
+        let acknowledged = killed.await.unwrap();
         let numbers = all(&dir).await;
         let mut all: Vec<_> = numbers.values().flatten().copied().collect();
         all.sort_unstable();

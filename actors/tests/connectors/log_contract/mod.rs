@@ -35,7 +35,7 @@ macro_rules! suite {
 
 suite! {
     writing: what_is_delivered_is_read_in_order, records_at_fault_are_named_and_their_neighbours_delivered,
-        a_rebuild_writes_nothing_twice, dead_letters_keep_the_raw_bytes, batches_of_several_routers_each_keep_their_order;
+        a_rebuild_writes_nothing_twice, several_rebuilds_in_a_row_write_once, what_is_submitted_again_on_purpose_is_written_again, dead_letters_keep_the_raw_bytes, batches_of_several_routers_each_keep_their_order;
     reading: topics_are_merged_by_arrival, a_mark_comes_behind_what_it_vouches_for,
         what_comes_later_is_given_out_without_being_asked_for_again, batches_name_what_came_before;
     positions: what_is_acknowledged_is_not_read_again, the_lowest_position_decides_where_to_begin,

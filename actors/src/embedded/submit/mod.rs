@@ -1,20 +1,18 @@
 //! Batches go to the embedded log: in order, each once, and answered when they are durable.
 //!
 //! Several batches are in flight. One that could not be written must not be overtaken by those behind it, so each has a
-//! number, and within the write it is refused unless the one before it is there. A sink that is rebuilt is given again
-//! whatever it had not answered; what of that was written after all is known from its *life*, which outlives it, and is
-//! left out.
+//! number, and within the write it is refused unless the one before it is there. What a rebuild leaves out is in `lane`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod lane;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::{Clock, Timestamp};
-use telemill_engine::position::Partition;
 use telemill_engine::record::{EventId, Kind, Reason, Record};
 use telemill_engine::sink::{Completion, Rejection, Submitted};
 
@@ -24,6 +22,9 @@ use super::log::{Append, Appender, Log, LogError, Topic};
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::{Alive, MARK_VERSION, Mark};
 use crate::log::murmur2::partition_of;
+
+pub(super) use lane::Lives;
+use lane::{Known, Lane, MARKS, Passed};
 
 /// How many batches may be in flight.
 pub(super) const WINDOW: usize = 8;
@@ -48,83 +49,6 @@ pub(super) trait Form: Send {
     fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a>;
 }
 
-/// What one life of a sink leaves to the next; kept with its checked form.
-#[derive(Default)]
-pub(super) struct Lives(Mutex<Option<Life>>);
-
-struct Life {
-    log: Arc<Log>,
-    lane: Arc<Lane>,
-}
-
-/// A record, or a mark, by the index of its topic.
-type Known = (usize, EventId);
-const MARKS: usize = usize::MAX;
-
-impl Lives {
-    /// Ends the last life. What of it was written, and not heard of, and the last offsets that it delivered.
-    async fn last(&self) -> Result<(HashMap<Known, usize>, Passed), LogError> {
-        let life = lock(&self.0).take();
-        let Some(Life { log, lane }) = life else { return Ok(Default::default()) };
-        lane.state().closed = true;
-        // Behind everything that it may still have in the queue.
-        if let Err(error) = log.disk().write(|_| Ok::<_, LogError>(())).await {
-            *lock(&self.0) = Some(Life { log, lane });
-            return Err(error);
-        }
-        let mut state = lane.state();
-        let mut unheard = HashMap::new();
-        for known in std::mem::take(&mut state.unheard).into_values().flatten() {
-            *unheard.entry(known).or_default() += 1;
-        }
-        Ok((unheard, state.durable_passed.clone()))
-    }
-
-    fn begin(&self, log: &Arc<Log>, lane: &Arc<Lane>) {
-        *lock(&self.0) = Some(Life { log: log.clone(), lane: lane.clone() });
-    }
-}
-
-/// The last offset delivered, by topic and partition.
-type Passed = HashMap<(usize, Partition), i64>;
-
-/// The sequence of batches of one life.
-#[derive(Default)]
-struct Lane {
-    state: Mutex<LaneState>,
-    outstanding: AtomicU64,
-}
-
-#[derive(Default)]
-struct LaneState {
-    /// The last batch that a group has taken, and the last that is durable.
-    taken: u64,
-    durable: u64,
-    passed: Passed,
-    durable_passed: Passed,
-    /// What is durable and was not heard of.
-    unheard: BTreeMap<u64, Vec<Known>>,
-    closed: bool,
-}
-
-impl Lane {
-    fn state(&self) -> MutexGuard<'_, LaneState> {
-        lock(&self.state)
-    }
-
-    fn settle(&self, number: u64, known: Vec<Known>, durable: bool) {
-        let mut state = self.state();
-        if durable {
-            state.durable = number;
-            state.durable_passed = state.passed.clone();
-            state.unheard.insert(number, known);
-        } else {
-            state.taken = state.durable;
-            state.passed = state.durable_passed.clone();
-        }
-    }
-}
-
 enum Item {
     Record { topic: usize, record: Append },
     Mark { id: EventId, alive: Alive },
@@ -140,7 +64,6 @@ pub(super) struct Submitter<F> {
     lane: Arc<Lane>,
     /// The number of the last batch.
     last: u64,
-    earlier: HashMap<Known, usize>,
     /// Where a record without a key goes next.
     keyless: i32,
 }
@@ -160,20 +83,28 @@ impl<F: Form> Submitter<F> {
             let mut state = lane.state();
             state.passed = passed.clone();
             state.durable_passed = passed;
+            (state.earlier, state.looked_up) = (earlier, WINDOW);
         }
         lives.begin(log, &lane);
-        Ok(Submitter { log: log.clone(), topics, marks, form, clock, lane, last: 0, earlier, keyless: 0 })
+        Ok(Submitter { log: log.clone(), topics, marks, form, clock, lane, last: 0, keyless: 0 })
     }
 
     /// Puts a batch into the queue of the disk; waits for room there.
     pub(super) async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         let now = self.clock.now();
-        let (mut items, mut known, mut rejected) = (Vec::with_capacity(batch.len()), Vec::new(), Vec::new());
+        let (mut items, mut known) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        let (mut skipped, mut rejected) = (Vec::new(), Vec::new());
+        let looks_up = !self.lane.state().earlier.is_empty();
         for (index, record) in batch.records.iter().enumerate() {
             match self.item(record, now) {
                 Ok(Some(item)) => {
-                    known.push(item.known(record.id));
-                    items.push(item);
+                    let this = item.known(record.id);
+                    if looks_up && self.lane.state().take_earlier(&this) {
+                        skipped.push(this);
+                    } else {
+                        known.push(this);
+                        items.push(item);
+                    }
                 }
                 Ok(None) => {}
                 Err((reason, detail)) => rejected.push(Rejection { index, reason, detail, permanent: true }),
@@ -186,6 +117,7 @@ impl<F: Form> Submitter<F> {
         }
         self.last += 1;
         let number = self.last;
+        self.lane.state().skipped.insert(number, skipped);
         let (log, lane, topics, marks) = (self.log.clone(), self.lane.clone(), self.topics.clone(), self.marks.clone());
         let write = move |tx: &mut Tx<'_>| append(tx, &log, &lane, number, &topics, marks.as_ref(), items, known, now);
         self.lane.outstanding.fetch_add(1, Ordering::AcqRel);
@@ -197,7 +129,7 @@ impl<F: Form> Submitter<F> {
                 Err(error) => Err(error.into()),
             };
             lane.outstanding.fetch_sub(1, Ordering::AcqRel);
-            lane.state().unheard.remove(&number);
+            lane.state().heard(number, written.is_ok());
             match written {
                 Ok(()) if rejected.is_empty() => Submitted::Delivered,
                 Ok(()) => Submitted::Rejected { records: rejected, others_applied: true },
@@ -207,7 +139,7 @@ impl<F: Form> Submitter<F> {
         .boxed()
     }
 
-    /// What of a record goes to the log; none of one that is there already.
+    /// What of a record goes to the log, if anything.
     fn item(&mut self, record: &Record, now: Timestamp) -> Result<Option<Item>, (Reason, String)> {
         let item = match self.form.write(record) {
             Written::Nothing => return Ok(None),
@@ -232,13 +164,7 @@ impl<F: Form> Submitter<F> {
                 Item::Record { topic: at, record: Append { topic, partition, frame } }
             }
         };
-        match self.earlier.get_mut(&item.known(record.id)) {
-            Some(left @ 1..) => {
-                *left -= 1;
-                Ok(None)
-            }
-            _ => Ok(Some(item)),
-        }
+        Ok(Some(item))
     }
 }
 
@@ -327,8 +253,4 @@ fn not_written(error: &LogError) -> Submitted {
         LogError::Behind => (Reason("behind"), None),
     };
     Submitted::Retry { reason, detail: error.to_string(), after }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
