@@ -234,7 +234,9 @@ impl CheckContext<'_> {
 
     /// Reports that `name` is no connection of one of these kinds.
     pub(crate) fn no_connection(&mut self, at: &str, name: &str, kinds: &[&str]) {
-        let needed = kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
+        let mut named: Vec<_> = kinds.iter().map(|kind| format!("`{kind}`")).collect();
+        named.sort_unstable();
+        let needed = named.join(" or ");
         let fitting = self.connections.of_kinds(kinds);
         let hint = match (fitting.as_slice(), kinds) {
             ([], [kind, ..]) => format!("declare one under `connections:`, such as `{name}: {{ {kind}: {{ … }} }}`"),

@@ -204,14 +204,14 @@ fn a_cycle_and_a_stage_of_two_kinds_are_found() {
        `----
       help: this is version 1 of the topology language: write `version: 1`
 
-    error[topology::wrong_connection]: connection `state` is of kind `redis`, but `kafka` is needed here
+    error[topology::wrong_connection]: connection `state` is of kind `redis`, but `embedded` or `kafka` is needed here
         ,-[<stdin>:10:33]
       9 |   events:
      10 |     kafka_source: { connection: state, topics: [a], group: g }
         :                                 ^^^^^
      11 |   sessions:
         `----
-      help: connections of kind `kafka` here: `log`
+      help: connections of kind `embedded` or `kafka` here: `log`
 
     error[topology::cycle]: stages feed each other in a circle: `sessions` → `alerts` → `sessions`
         ,-[<stdin>:12:13]
@@ -241,12 +241,12 @@ fn the_log_of_the_topics_must_be_one() {
         let problem = said.split("\n\n").find(|problem| problem.contains("<stdin>:6:35")).unwrap_or_default();
         assert!(problem.contains(code) && problem.contains(message) && problem.contains(hint), "{said}");
     };
-    let hint = "connections of kind `kafka` here: `log`";
+    let hint = "connections of kind `embedded` or `kafka` here: `log`";
     check("lgo", "topology::unknown_connection", "there is no connection `lgo`", hint);
     check(
         "state",
         "topology::wrong_connection",
-        "connection `state` is of kind `redis`, but `kafka` is needed here",
+        "connection `state` is of kind `redis`, but `embedded` or `kafka` is needed here",
         hint,
     );
 }
