@@ -3,7 +3,6 @@
 mod http;
 mod load;
 mod log;
-mod murmur;
 mod paho;
 mod process;
 mod publisher;
@@ -16,13 +15,17 @@ use std::time::Duration;
 pub use http::Http;
 pub use load::{Load, Pace};
 pub use log::{LogRecord, Reader};
-pub use murmur::partition_of;
 pub use paho::paho;
 pub use process::Telemill;
 pub use publisher::{Commands, Publisher};
 pub use site::Site;
 pub use store::{Store, Updates};
 pub use truth::Truth;
+
+/// The partition that Kafka's own clients put a key into.
+pub fn partition_of(key: &str, partitions: i32) -> i32 {
+    telemill_actors::log::murmur2::partition_of(key.as_bytes(), partitions)
+}
 
 /// Longer than anything takes on a busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(90);
