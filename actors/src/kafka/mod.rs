@@ -4,6 +4,7 @@ pub mod client;
 pub mod connection;
 pub mod headers;
 pub mod mark;
+pub mod partitioner;
 pub mod properties;
 pub mod topics;
 pub mod wire;
@@ -11,7 +12,6 @@ pub mod writer;
 
 pub(crate) mod handover;
 pub(crate) mod ledger;
-pub(crate) mod partitioner;
 pub(crate) mod producer;
 mod raw_headers;
 pub(crate) mod reader;

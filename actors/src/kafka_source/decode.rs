@@ -36,12 +36,13 @@ pub(super) fn message(message: &BorrowedMessage<'_>, topic: usize, setup: &Setup
 /// Whether the record stands in the partition that its device belongs to. Else the device may have records in several:
 /// their order would not be known, and several shards would have a session of it.
 fn is_at_home(record: &Record, setup: &Setup) -> bool {
-    record.position.is_none_or(|position| position.partition == partition_of(&record.device, setup.partitions))
+    record.position.is_none_or(|position| position.partition == partition_of(record.device.as_str(), setup.partitions))
 }
 
 fn elsewhere(record: Record, topic: usize, setup: &Setup) -> Body {
     let (device, count) = (record.device.clone(), setup.partitions);
-    let (home, here) = (partition_of(&device, count), record.position.map_or(-1, |position| position.partition));
+    let (home, here) =
+        (partition_of(device.as_str(), count), record.position.map_or(-1, |position| position.partition));
     let detail = format!(
         "device `{device}` belongs to partition {home} of {count} (murmur2 of its id), and this record is in {here}: its \
          producer has to write the device id as the key, with Kafka's default partitioner"

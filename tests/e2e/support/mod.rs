@@ -3,7 +3,6 @@
 mod http;
 mod load;
 mod log;
-mod murmur;
 mod paho;
 mod process;
 mod publisher;
@@ -16,12 +15,12 @@ use std::time::Duration;
 pub use http::Http;
 pub use load::{Load, Pace};
 pub use log::{LogRecord, Reader};
-pub use murmur::partition_of;
 pub use paho::paho;
 pub use process::Telemill;
 pub use publisher::{Commands, Publisher};
 pub use site::Site;
 pub use store::{Store, Updates};
+pub use telemill_actors::kafka::partitioner::partition_of;
 pub use truth::Truth;
 
 /// Longer than anything takes on a busy machine.

@@ -1,9 +1,8 @@
 //! A Kafka component's surroundings, and a look at the log that owes nothing to the code under test.
 
-mod murmur2;
 mod store;
 
-pub use murmur2::partition_of;
+pub use telemill_actors::kafka::partitioner::partition_of;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
