@@ -125,7 +125,7 @@ impl Fleets {
         let (view, stop, mut stopped) = (self.view.clone(), self.stop.subscribe(), self.stop.subscribe());
         self.running.push(actix::spawn(async move {
             let started = tokio::select! {
-                started = deployment.started() => started,
+                started = deployment.started() => started.is_ok() && !deployment.state().is_over(),
                 _ = stopped.wait_for(|stop| *stop) => false,
             };
             if started {

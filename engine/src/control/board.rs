@@ -2,17 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::ports::AlertLog;
-use crate::runtime::{DeploymentView, TopologyState};
+use crate::ports::FROM_THE_BEGINNING;
+use crate::runtime::DeploymentView;
 
-/// How long to wait before following the log again after it broke off.
-const AGAIN: Duration = Duration::from_secs(1);
+use super::follow_alerts;
 
 /// The last transition of every alert that is not resolved.
 #[derive(Clone, Default)]
@@ -38,7 +35,11 @@ impl AlertBoard {
     pub fn of(view: &DeploymentView) -> Self {
         let board = AlertBoard::default();
         for stage in view.alert_stages() {
-            actix::spawn(follow(board.clone(), view.clone(), stage.clone()));
+            let (board, view, stage) = (board.clone(), view.clone(), stage.clone());
+            actix::spawn(async move {
+                let from = Some(FROM_THE_BEGINNING.to_owned());
+                follow_alerts(view, &stage, from, |body| board.apply(body)).await;
+            });
         }
         board
     }
@@ -83,32 +84,6 @@ impl AlertBoard {
     fn lock(&self) -> std::sync::MutexGuard<'_, Board> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn follow(board: AlertBoard, view: DeploymentView, stage: Arc<str>) {
-    let mut after = None;
-    while !matches!(view.state(), TopologyState::Ended | TopologyState::Failed(_)) {
-        if let Some(log) = view.ports.alert_log(&stage) {
-            after = read(&board, &*log, after).await;
-        }
-        tokio::time::sleep(AGAIN).await;
-    }
-}
-
-/// Reads on until the stream breaks off; where to go on from.
-async fn read(board: &AlertBoard, log: &dyn AlertLog, after: Option<String>) -> Option<String> {
-    let mut after = after;
-    let from = after.clone().unwrap_or_else(|| crate::ports::FROM_THE_BEGINNING.to_owned());
-    match log.follow(Some(&from)).await {
-        Ok(mut stream) => {
-            while let Some(Ok(entry)) = stream.next().await {
-                board.apply(&entry.body);
-                after = Some(entry.cursor);
-            }
-        }
-        Err(error) => tracing::debug!(code = "alert_log", %error, "cannot follow the alert log yet"),
-    }
-    after
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod alerts;
 mod board;
 mod choice;
 mod devices;
+mod follow;
 mod health;
 mod metrics;
 mod problem;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::runtime::DeploymentView;
 
 pub use board::AlertBoard;
+pub use follow::follow_alerts;
 pub use metrics::{MetricsPage, install_metrics};
 pub use problem::ApiError;
 

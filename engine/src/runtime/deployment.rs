@@ -98,11 +98,15 @@ impl DeploymentView {
         &self.alert_stages
     }
 
-    /// Waits until every stage runs; false when it is clear that they will not.
-    pub async fn started(&self) -> bool {
+    /// Waits until every stage runs, or until it is clear that they will not.
+    pub async fn started(&self) -> Result<(), DeployError> {
         let mut state = self.state.clone();
-        let reached = state.wait_for(|state| *state != TopologyState::Starting).await;
-        reached.is_ok_and(|state| *state == TopologyState::Running)
+        let reached = state.wait_for(|s| *s != TopologyState::Starting).await.map(|s| s.clone());
+        match reached {
+            Ok(TopologyState::Failed(why)) => Err(DeployError::Impossible(why)),
+            Ok(TopologyState::Running | TopologyState::Ended) => Ok(()),
+            _ => Err(DeployError::Stopped),
+        }
     }
 
     /// Every stage: what it is doing and what it has counted.
@@ -145,20 +149,13 @@ impl Deployment {
 
     /// Waits until every stage runs, or until it is clear that they will not.
     pub async fn started(&self) -> Result<(), DeployError> {
-        let mut state = self.state.clone();
-        let reached = state.wait_for(|s| *s != TopologyState::Starting).await.map(|s| s.clone());
-        match reached {
-            Ok(TopologyState::Failed(why)) => Err(DeployError::Impossible(why)),
-            Ok(TopologyState::Running | TopologyState::Ended) => Ok(()),
-            _ => Err(DeployError::Stopped),
-        }
+        self.view().started().await
     }
 
     /// Waits until the topology comes to an end by itself: it failed, or its sources had nothing more.
     pub async fn ended(&self) -> TopologyState {
         let mut state = self.state.clone();
-        let over = |s: &TopologyState| matches!(s, TopologyState::Failed(_) | TopologyState::Ended);
-        let reached = state.wait_for(over).await.map(|s| s.clone());
+        let reached = state.wait_for(TopologyState::is_over).await.map(|s| s.clone());
         reached.unwrap_or(TopologyState::Ended)
     }
 

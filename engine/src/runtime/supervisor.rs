@@ -35,6 +35,13 @@ pub enum TopologyState {
     Ended,
 }
 
+impl TopologyState {
+    /// Whether it came to an end by itself: it failed, or its sources had nothing more.
+    pub fn is_over(&self) -> bool {
+        matches!(self, TopologyState::Failed(_) | TopologyState::Ended)
+    }
+}
+
 /// What happens to a child that failed.
 pub(super) enum OnFailure {
     /// It is started again with its cell.

@@ -9,11 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
-use telemill_engine::registry::Role;
-use telemill_engine::runtime::{DeploymentView, TopologyState};
+use telemill_engine::control::follow_alerts;
+use telemill_engine::runtime::DeploymentView;
 use tokio::time::Instant;
 
 use crate::cli::out;
@@ -22,8 +21,6 @@ use crate::cli::out;
 const REDRAW_EVERY: Duration = Duration::from_secs(1);
 /// How often they are printed elsewhere.
 const LINE_EVERY: Duration = Duration::from_secs(60);
-/// How long to wait before following an alert log that is not there, or has broken off.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is shown. Cheap to clone.
 #[derive(Clone)]
@@ -93,17 +90,13 @@ pub fn bar() -> Option<ProgressBar> {
     })
 }
 
-fn goes_on(view: &DeploymentView) -> bool {
-    !matches!(view.state(), TopologyState::Ended | TopologyState::Failed(_))
-}
-
 /// Shows how much goes through the topology.
 async fn rates(shown: View, view: DeploymentView) {
     let every = if shown.bar.is_some() { REDRAW_EVERY } else { LINE_EVERY };
     let (mut before, mut since) = (received(&view), Instant::now());
     loop {
         tokio::time::sleep(every).await;
-        if !goes_on(&view) {
+        if view.state().is_over() {
             return;
         }
         let (now, elapsed) = (received(&view), since.elapsed());
@@ -122,9 +115,9 @@ async fn rates(shown: View, view: DeploymentView) {
     }
 }
 
-/// What came in from outside: the records of the sources that have none before them.
+/// What devices have sent: the records of the ingresses.
 fn received(view: &DeploymentView) -> u64 {
-    let ingresses = view.members.iter().filter(|member| member.role == Role::Source && member.is_ingress);
+    let ingresses = view.members.iter().filter(|member| member.is_ingress);
     ingresses.map(|member| member.metrics.ledger().received).sum()
 }
 
@@ -141,20 +134,12 @@ struct Transition<'a> {
 
 /// Prints the transitions of one stage's alerts as they happen.
 async fn alerts(shown: View, view: DeploymentView, stage: Arc<str>) {
-    let mut after = None;
-    while goes_on(&view) {
-        if let Some(log) = view.ports.alert_log(&stage)
-            && let Ok(mut stream) = log.follow(after.as_deref()).await
-        {
-            while let Some(Ok(entry)) = stream.next().await {
-                after = Some(entry.cursor);
-                if let Ok(transition) = serde_json::from_slice(&entry.body) {
-                    shown.print(&line_of(&shown, &transition));
-                }
-            }
+    let print = |body: &[u8]| {
+        if let Ok(transition) = serde_json::from_slice(body) {
+            shown.print(&line_of(&shown, &transition));
         }
-        tokio::time::sleep(AGAIN).await;
-    }
+    };
+    follow_alerts(view, &stage, None, print).await;
 }
 
 fn line_of(shown: &View, transition: &Transition<'_>) -> String {
