@@ -14,6 +14,7 @@ mod graph;
 mod out;
 mod run;
 mod schema;
+mod signals;
 mod simulate;
 mod validate;
 

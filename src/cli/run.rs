@@ -14,10 +14,10 @@ use telemill_engine::clock::Clock;
 use telemill_engine::control::{ControlState, install_metrics, serve};
 use telemill_engine::runtime::{Deployment, DeploymentView, Ended, Environment, Placement, TopologyState, begin};
 use telemill_engine::topology::{Plan, Problems};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use self::view::View;
+use super::signals::StopSignals;
 use super::simulate::Demo;
 use super::{BAD_INPUT, BadInput, DONE, FAILED, Output, files};
 
@@ -64,7 +64,7 @@ impl Run {
         let control = server.handle();
         actix::spawn(server);
         tracing::info!(code = "listening", %address, "the HTTP API listens");
-        let mut stop = Stop::new()?;
+        let mut stop = StopSignals::new().context("cannot listen for signals")?;
         let view = View::new(address, bar);
         let (fleets_stop, _) = watch::channel(false);
         let mut fleets = Fleets { view: view.clone(), stop: fleets_stop, running: Vec::new() };
@@ -195,24 +195,4 @@ async fn drain(deployments: Vec<Deployment>, state: &ControlState) -> bool {
 fn owner() -> Owner {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     Owner { instance: ulid::Ulid::generate(), host, pid: std::process::id() }
-}
-
-/// The signals that stop the process.
-struct Stop {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stop {
-    fn new() -> anyhow::Result<Self> {
-        let on = |kind| signal(kind).context("cannot listen for signals");
-        Ok(Stop { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

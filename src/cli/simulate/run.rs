@@ -5,7 +5,6 @@ use std::time::{Duration, SystemTime};
 
 use rumqttc::{Publish, QoS};
 use thiserror::Error;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -15,6 +14,7 @@ use super::fleet::Fleet;
 use super::schedule::{Schedule, Step};
 use super::tally::{Kind, Summary};
 use super::window::{WINDOW, Window};
+use crate::cli::signals::StopSignals;
 
 /// Why not everything was acknowledged.
 #[derive(Debug, Error)]
@@ -145,7 +145,7 @@ fn unix_ms() -> u64 {
 pub(super) struct Stop(Told);
 
 enum Told {
-    Signals { terminate: Signal, interrupt: Signal },
+    Signals(StopSignals),
     Once(watch::Receiver<bool>),
     Never,
 }
@@ -153,8 +153,7 @@ enum Told {
 impl Stop {
     /// By the signals that end a process.
     pub(super) fn signals() -> Result<Self, std::io::Error> {
-        let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Stop(Told::Signals { terminate, interrupt }))
+        Ok(Stop(Told::Signals(StopSignals::new()?)))
     }
 
     /// Once, when this turns true or its sender is gone.
@@ -164,12 +163,7 @@ impl Stop {
 
     async fn wait(&mut self) {
         match &mut self.0 {
-            Told::Signals { terminate, interrupt } => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
+            Told::Signals(signals) => signals.wait().await,
             Told::Once(stop) => {
                 // A sender that is gone says the same.
                 let _ = stop.wait_for(|stop| *stop).await;
