@@ -72,6 +72,11 @@ impl Connections {
         self.get(name)?.value.clone()?.downcast().ok()
     }
 
+    /// Whether the connection of this name has problems of its own, so that nothing more is to be said of it.
+    fn is_flawed(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|declared| declared.value.is_none())
+    }
+
     /// The names of those of one of these kinds.
     pub(crate) fn of_kinds(&self, kinds: &[&str]) -> Vec<&str> {
         let fitting = self.declared.iter().filter(|(_, declared)| kinds.contains(&declared.kind));
@@ -198,14 +203,11 @@ impl CheckContext<'_> {
 
     /// The connection of kind `C` that the spec names at `at`; a located problem when there is none.
     pub fn connection<C: Connection>(&mut self, at: &str, name: &str) -> Option<Arc<C>> {
-        match self.connections.get(name) {
-            Some(Declared { value: None, .. }) => None,
-            Some(Declared { value: Some(any), .. }) => match any.clone().downcast::<C>() {
-                Ok(connection) => Some(connection),
-                Err(_) => self.no_connection(at, name, &[C::KIND]),
-            },
-            None => self.no_connection(at, name, &[C::KIND]),
+        let connection = self.connections.typed::<C>(name);
+        if connection.is_none() && !self.connections.is_flawed(name) {
+            self.no_connection(at, name, &[C::KIND]);
         }
+        connection
     }
 
     /// The sink that brings commands to devices over the connection that `spec` names; `at` is the spec's place.
@@ -213,14 +215,11 @@ impl CheckContext<'_> {
         let sinks = &self.connections.command_sinks;
         let declared = self.connections.get(&spec.connection);
         let Some(check) = declared.and_then(|declared| sinks.get(declared.kind)) else {
-            // Of a connection that is not good nothing more is to be said.
-            let known = declared.is_none_or(|declared| declared.value.is_some());
-            let kinds: Vec<_> = sinks.kinds().collect();
-            return if known {
-                self.no_connection(&format!("{at}.connection"), &spec.connection, &kinds)
-            } else {
-                None
-            };
+            if !self.connections.is_flawed(&spec.connection) {
+                let kinds: Vec<_> = sinks.kinds().collect();
+                self.no_connection(&format!("{at}.connection"), &spec.connection, &kinds);
+            }
+            return None;
         };
         let before = self.problems.len();
         let sink = check(spec, self);
@@ -231,7 +230,7 @@ impl CheckContext<'_> {
     }
 
     /// Reports that `name` is no connection of one of these kinds.
-    pub(crate) fn no_connection<T>(&mut self, at: &str, name: &str, kinds: &[&str]) -> Option<T> {
+    pub(crate) fn no_connection(&mut self, at: &str, name: &str, kinds: &[&str]) {
         let needed = kinds.iter().map(|kind| format!("`{kind}`")).collect::<Vec<_>>().join(" or ");
         let fitting = self.connections.of_kinds(kinds);
         let hint = match (fitting.as_slice(), kinds) {
@@ -251,7 +250,6 @@ impl CheckContext<'_> {
                 self.problem(at, WRONG_CONNECTION, message, &hint);
             }
         }
-        None
     }
 }
 

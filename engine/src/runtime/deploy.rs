@@ -309,15 +309,17 @@ impl Wiring {
             ..self.base.clone()
         };
         let (kind, role, limits) = (stage.kind, stage.role(), stage.limits);
-        let is_ingress = stage.description.marks == MarksRole::Emits;
-        let common = self.member(cx, kind, role, limits);
-        if let Some(member) = self.members.last_mut() {
-            member.is_ingress = is_ingress;
-        }
-        (common, index)
+        let marks = stage.description.marks;
+        (self.member(cx, kind, (role, marks), limits), index)
     }
 
-    fn member(&mut self, cx: BuildContext, kind: &'static str, role: Role, limits: StageLimits) -> StageCommon {
+    fn member(
+        &mut self,
+        cx: BuildContext,
+        kind: &'static str,
+        (role, marks): (Role, MarksRole),
+        limits: StageLimits,
+    ) -> StageCommon {
         let cx = BuildContext { peers: Peers::default(), ..cx };
         let metrics = StageMetrics::new(&cx.topology, &cx.stage, kind);
         let status = StageStatus::with(cx.peers.clone());
@@ -326,7 +328,7 @@ impl Wiring {
             name,
             kind,
             role,
-            is_ingress: false,
+            is_ingress: marks == MarksRole::Emits,
             metrics: metrics.clone(),
             status: status.clone(),
         });
@@ -336,7 +338,7 @@ impl Wiring {
     fn dead_letters(&mut self) -> (Box<dyn Cell>, StageStatus) {
         let kind = self.plan.dead_letters.kind;
         let cx = BuildContext { stage: DEAD_LETTERS.into(), ..self.base.clone() };
-        let common = self.member(cx, kind, Role::Sink, StageLimits::default());
+        let common = self.member(cx, kind, (Role::Sink, MarksRole::None), StageLimits::default());
         let (sender, mailbox) = mailbox(Capacity::default(), common.metrics.clone());
         let (_, requests) = mpsc::channel(1);
         let StageFactory::Sink(factory) = &self.plan.dead_letters.factory else {
@@ -368,7 +370,7 @@ impl Wiring {
         let name: Arc<str> = format!("{}.{}", stage.name, description.name).into();
         let (limits, capacity) = (stage.limits, stage.capacity);
         let cx = BuildContext { stage: name, ..self.base.clone() };
-        let common = self.member(cx, description.kind, Role::Sink, limits);
+        let common = self.member(cx, description.kind, (Role::Sink, MarksRole::None), limits);
         let (sender, mailbox) = mailbox(capacity, common.metrics.clone());
         let (ask, requests) = mpsc::channel(4);
         let key = self.companion_key(index, companion);

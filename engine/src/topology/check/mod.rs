@@ -201,17 +201,20 @@ fn run_check<T>(
     let checked = (entry.check)(node, problems, &mut cx);
     name_all_connections(kinds.connections_of(entry.kind), node, &mut cx);
     let flawed = !found.is_empty();
-    for field in found {
-        let mut problem = Problem::new(field.code, field.message).at(field.at.as_str());
-        if let Some(range) = field.range {
-            problem = problem.within(range);
-        }
-        if let Some(hint) = field.hint {
-            problem = problem.hint(hint);
-        }
-        problems.push(problem.in_node(node));
-    }
+    found.into_iter().for_each(|field| problems.push(problem_of(field).in_node(node)));
     checked.filter(|_| !flawed)
+}
+
+/// A problem as a check reported it, not yet in its place in the file.
+fn problem_of(field: FieldProblem) -> Problem {
+    let mut problem = Problem::new(field.code, field.message).at(field.at.as_str());
+    if let Some(range) = field.range {
+        problem = problem.within(range);
+    }
+    match field.hint {
+        Some(hint) => problem.hint(hint),
+        None => problem,
+    }
 }
 
 /// The check of one implementation knows its own kind of connection alone: where a kind has several implementations, a
@@ -223,7 +226,7 @@ fn name_all_connections(kinds: Vec<&'static str>, spec: &Node, cx: &mut CheckCon
     let named = spec.get("connection").and_then(Node::as_str);
     if let (Some(name), Some(index), true) = (named, cx.problems.iter().position(of_connection), kinds.len() > 1) {
         cx.problems.remove(index);
-        cx.no_connection::<()>("connection", name, &kinds);
+        cx.no_connection("connection", name, &kinds);
     }
 }
 

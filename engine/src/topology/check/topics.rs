@@ -1,6 +1,7 @@
 //! `topics:`: defaults, and the topics that differ from them.
 
-use crate::context::{CheckContext, Connections, Declared, FieldProblem, TopicDecl, Topics};
+use super::problem_of;
+use crate::context::{CheckContext, Connections, Declared, TopicDecl, Topics};
 use crate::registry::Registry;
 use crate::topology::document::{Located, Node, Problem, Problems, codes, decode};
 use crate::topology::spec::TopicSpec;
@@ -47,15 +48,8 @@ fn leads_to_a_log(named: &Located<String>, registry: &Registry, connections: &Co
     }
     let (mut found, topics) = (Vec::new(), Topics::default());
     let mut cx = CheckContext { name: "topics", inputs: &[], connections, topics: &topics, problems: &mut found };
-    let none: Option<()> = cx.no_connection("topics.defaults.connection", &named.value, &kinds);
-    debug_assert!(none.is_none(), "it only reports");
-    for FieldProblem { at, code, message, hint, .. } in found {
-        let problem = Problem::new(code, message).at(at.as_str()).span(named.span);
-        problems.push(match hint {
-            Some(hint) => problem.hint(hint),
-            None => problem,
-        });
-    }
+    cx.no_connection("topics.defaults.connection", &named.value, &kinds);
+    found.into_iter().for_each(|field| problems.push(problem_of(field).span(named.span)));
 }
 
 fn apply(spec: &TopicSpec, base: &TopicDecl, path: &str, problems: &mut Problems) -> TopicDecl {
