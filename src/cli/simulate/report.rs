@@ -15,10 +15,18 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 /// Where progress goes.
 pub(super) struct Report {
-    /// None where nobody watches a terminal.
-    bar: Option<ProgressBar>,
+    form: Form,
     end: End,
-    silent: bool,
+}
+
+/// In what form.
+enum Form {
+    /// A line that stays, on a terminal.
+    Bar(ProgressBar),
+    /// A line every few seconds.
+    Lines,
+    /// Not at all: who runs the fleet shows what matters.
+    Nothing,
 }
 
 /// What progress is measured against.
@@ -34,28 +42,26 @@ pub(super) enum End {
 
 impl Report {
     pub(super) fn new(end: End) -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| bar(end));
-        Report { bar, end, silent: false }
+        let form = if std::io::stderr().is_terminal() { Form::Bar(bar(end)) } else { Form::Lines };
+        Report { form, end }
     }
 
     /// Shows nothing.
     pub(super) fn silent() -> Self {
-        Report { bar: None, end: End::Open, silent: true }
+        Report { form: Form::Nothing, end: End::Open }
     }
 
     /// How often [`progress`](Self::progress) wants to be called.
     pub(super) fn every(&self) -> Duration {
-        if self.bar.is_some() { REDRAW_EVERY } else { LINE_EVERY }
+        if matches!(self.form, Form::Bar(_)) { REDRAW_EVERY } else { LINE_EVERY }
     }
 
     /// Shows how far it is.
     pub(super) fn progress(&self, now: &Summary) {
-        if self.silent {
-            return;
-        }
-        let Some(bar) = &self.bar else {
-            out::note(line(now));
-            return;
+        let bar = match &self.form {
+            Form::Bar(bar) => bar,
+            Form::Lines => return out::note(line(now)),
+            Form::Nothing => return,
         };
         match self.end {
             End::Count(_) => bar.set_position(now.records),
@@ -67,15 +73,16 @@ impl Report {
 
     /// Says something that matters, beside the bar.
     pub(super) fn note(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| out::note(text)),
-            None => out::note(text),
+        match &self.form {
+            Form::Bar(bar) => bar.suspend(|| out::note(text)),
+            Form::Lines => out::note(text),
+            Form::Nothing => {}
         }
     }
 
     /// Takes the bar away.
     pub(super) fn clear(&self) {
-        if let Some(bar) = &self.bar {
+        if let Form::Bar(bar) = &self.form {
             bar.finish_and_clear();
         }
     }
