@@ -36,10 +36,7 @@ pub(super) async fn list(
 ) -> Result<HttpResponse, ApiError> {
     let running = match &query.topology {
         None => state.all(),
-        Some(name) => {
-            let running = state.get(name);
-            vec![running.ok_or_else(|| ApiError::not_found(format!("topology `{name}` does not run here")))?]
-        }
+        Some(name) => vec![state.get(name)?],
     };
     let alerts: Vec<_> = running.iter().flat_map(|running| running.board.list()).collect();
     Ok(HttpResponse::Ok().json(alerts))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::device_id::DeviceId;
 use crate::ports::{AlertLog, CommandLog};
 
-use super::{ApiError, Running};
+use super::{ApiError, Running, does_not_run};
 
 /// What is known of a device, by those topologies that know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,8 +140,7 @@ fn pick(places: &[(&str, &str)], topology: Option<&str>, stage: Option<&str>) ->
 }
 
 fn index_of(names: &[&str], name: &str) -> Result<usize, ApiError> {
-    let found = names.iter().position(|known| *known == name);
-    found.ok_or_else(|| ApiError::not_found(format!("topology `{name}` does not run here")))
+    names.iter().position(|known| *known == name).ok_or_else(|| does_not_run(name))
 }
 
 fn ask<'n>(names: impl Iterator<Item = &'n str>, what: &str) -> String {

@@ -67,13 +67,17 @@ impl ControlState {
         self.lock().values().cloned().collect()
     }
 
-    fn get(&self, name: &str) -> Option<Running> {
-        self.lock().get(name).cloned()
+    fn get(&self, name: &str) -> Result<Running, ApiError> {
+        self.lock().get(name).cloned().ok_or_else(|| does_not_run(name))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arc<str>, Running>> {
         self.deployments.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn does_not_run(topology: &str) -> ApiError {
+    ApiError::not_found(format!("topology `{topology}` does not run here"))
 }
 
 /// Serves the API until the server is stopped. Gives the address, which the system chooses where the port is 0.

@@ -14,9 +14,7 @@ pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
 
 /// A topology's state, epoch, and every stage's state and ledger.
 pub(super) async fn status(state: web::Data<ControlState>, name: web::Path<String>) -> Result<HttpResponse, ApiError> {
-    let Some(Running { view, .. }) = state.get(&name) else {
-        return Err(ApiError::not_found(format!("topology `{name}` does not run here")));
-    };
+    let Running { view, .. } = state.get(&name)?;
     let directory = &view.directory;
     Ok(HttpResponse::Ok().json(json!({
         "name": view.name,
