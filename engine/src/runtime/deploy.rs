@@ -6,16 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::{Actor, Addr};
 use tokio::sync::{mpsc, watch};
 
-use crate::checkpoint::{Claim, Owner, StateStore, StoreError};
+use crate::checkpoint::{Owner, StateStore};
 use crate::clock::Clock;
 use crate::context::BuildContext;
 use crate::metrics::StageMetrics;
-use crate::peers::{Peer, Peers};
+use crate::peers::Peers;
 use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::{MarksRole, Role, StageFactory};
@@ -24,6 +23,7 @@ use crate::stage::{BuildError, Outlet};
 use crate::topology::{Plan, PlannedStage};
 
 use super::cell::{Cell, DeadLetters, StageCommon, StageLimits, seed_of};
+use super::claim::{keep_claim, take_claim};
 use super::deployment::{Deployment, Member};
 use super::directory::Directory;
 use super::mailbox::{Capacity, MailboxSender, mailbox};
@@ -112,7 +112,7 @@ pub async fn begin(plan: Plan, environment: Environment) -> Result<Deployment, D
         peers: Peers::default(),
     };
     let store = store(&plan, &base).await?;
-    let claim = claim(&*store, &plan.name, &owner).await?;
+    let claim = take_claim(&*store, &plan.name, &owner).await?;
     let base = BuildContext { store: store.clone(), epoch: claim.epoch, ..base };
     let (state, watch_state) = watch::channel(TopologyState::Starting);
     let (stop, watch_stop) = watch::channel(false);
@@ -167,72 +167,6 @@ async fn store(plan: &Plan, base: &BuildContext) -> Result<Arc<dyn StateStore>, 
                 tracing::warn!(code = "checkpoints_unavailable", topology = %plan.name, why, "waiting for the state store");
                 tokio::time::sleep(backoff.next_delay()).await;
             }
-        }
-    }
-}
-
-async fn claim(store: &dyn StateStore, topology: &str, owner: &Owner) -> Result<Claim, DeployError> {
-    let mut backoff = Backoff::new(BackoffPolicy::default(), seed_of(topology));
-    loop {
-        match store.claim(topology, owner).await {
-            Ok(claim) => return Ok(claim),
-            Err(StoreError::Unavailable(why)) => {
-                tracing::warn!(code = "claim_retry", topology, why, "cannot claim the topology yet");
-                tokio::time::sleep(backoff.next_delay()).await;
-            }
-            Err(held @ StoreError::Held(_)) => return Err(DeployError::Held(held.to_string())),
-            Err(other) => return Err(DeployError::Impossible(other.to_string())),
-        }
-    }
-}
-
-/// Renews the claim three times a lease. Losing it fails the topology: somebody else owns its devices now. A state store
-/// that does not answer is waited for, and the topology says so meanwhile.
-fn keep_claim(
-    store: Arc<dyn StateStore>,
-    topology: Arc<str>,
-    owner: Owner,
-    claim: Claim,
-    (state, stop): (watch::Sender<TopologyState>, watch::Sender<bool>),
-    seen: Peer,
-) -> Keeper {
-    let renewing = {
-        let (store, topology, owner) = (store.clone(), topology.clone(), owner.clone());
-        actix::spawn(async move {
-            loop {
-                tokio::time::sleep(claim.lease / 3).await;
-                match store.renew(&topology, &owner, claim.epoch).await {
-                    Ok(()) => seen.back(),
-                    Err(StoreError::Unavailable(why)) => seen.lost(why),
-                    Err(lost) => {
-                        tracing::error!(code = "claim_lost", %topology, %lost, "stopping: the claim on the topology is lost");
-                        state.send_replace(TopologyState::Failed(lost.to_string()));
-                        stop.send_replace(true);
-                        return;
-                    }
-                }
-            }
-        })
-    };
-    Keeper { store, topology, owner, epoch: claim.epoch, renewing }
-}
-
-/// Holds the claim of a running topology.
-pub(super) struct Keeper {
-    store: Arc<dyn StateStore>,
-    topology: Arc<str>,
-    owner: Owner,
-    epoch: Epoch,
-    renewing: tokio::task::JoinHandle<()>,
-}
-
-impl Keeper {
-    /// Gives the claim up; when the store does not answer, its lease ends it.
-    pub(super) async fn release(&self) {
-        self.renewing.abort();
-        let release = self.store.release(&self.topology, &self.owner, self.epoch);
-        if !matches!(tokio::time::timeout(Duration::from_secs(2), release).await, Ok(Ok(()))) {
-            tracing::warn!(code = "claim_release", topology = %self.topology, "could not give the claim up; it ends with its lease");
         }
     }
 }

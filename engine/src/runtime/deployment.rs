@@ -12,7 +12,8 @@ use crate::ports::Ports;
 use crate::position::Epoch;
 use crate::registry::Role;
 
-use super::deploy::{DeployError, Keeper};
+use super::claim::Keeper;
+use super::deploy::DeployError;
 use super::directory::Directory;
 use super::placement::Placement;
 use super::status::{StageState, StageStatus};

@@ -5,6 +5,7 @@
 
 mod ack_book;
 mod cell;
+mod claim;
 mod deploy;
 mod deployment;
 mod directory;
