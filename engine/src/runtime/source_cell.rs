@@ -304,26 +304,15 @@ impl Reading<'_> {
         let forwarded = records.len();
         if forwarded > 0 {
             let mut batch = Batch { partition, records, previous, guards: Guards::from(guard.clone()) };
-            self.chain_to_the_beginning(&mut batch);
+            if let Some(begun) = self.begun.get_mut(&partition) {
+                chain_to_the_beginning(begun, &mut batch);
+            }
             let mut sending = Sending { metrics, records: forwarded };
             self.wires.send(Outlet::MAIN, batch).await;
             sending.records = 0;
             metrics.forwarded(forwarded);
         }
         guard.delivered();
-    }
-
-    /// The first records of a topic since its assignment are chained to where that began: everything before was there
-    /// when its sinks were asked, and a sink that has lost it since must notice.
-    fn chain_to_the_beginning(&mut self, batch: &mut Batch) {
-        let Some(begun) = self.begun.get_mut(&batch.partition) else { return };
-        for position in batch.records.iter().filter_map(|r| r.position) {
-            let Some(index) = begun.0.iter().position(|t| t.topic == position.topic) else { continue };
-            let offset = begun.0.swap_remove(index).offset.min(position.offset - 1);
-            if batch.previous.iter().all(|(topic, ..)| *topic != position.topic) {
-                batch.previous.push((position.topic, offset, 0));
-            }
-        }
     }
 
     async fn assigned(
@@ -403,6 +392,18 @@ impl Reading<'_> {
     }
 }
 
+/// The first records of a topic since its assignment are chained to where that began: everything before was there when
+/// its sinks were asked, and a sink that has lost it since must notice. Nothing stands before the first record of a log.
+fn chain_to_the_beginning(begun: &mut Cursor, batch: &mut Batch) {
+    for position in batch.records.iter().filter_map(|r| r.position) {
+        let Some(index) = begun.0.iter().position(|t| t.topic == position.topic) else { continue };
+        let offset = begun.0.swap_remove(index).offset.min(position.offset - 1);
+        if offset >= 0 && batch.previous.iter().all(|(topic, ..)| *topic != position.topic) {
+            batch.previous.push((position.topic, offset, 0));
+        }
+    }
+}
+
 impl Cell for SourceCell {
     fn run(&mut self) -> BoxFuture<'_, ExitReason> {
         SourceCell::run(self).boxed()
@@ -413,4 +414,32 @@ impl Cell for SourceCell {
     }
 
     fn panicked(&mut self, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::{Position, TopicId, TopicOffset};
+    use crate::testing::record;
+
+    #[test]
+    fn the_first_batch_is_chained_to_where_it_began_unless_that_is_the_log_s_own_beginning() {
+        let check = |begun: i64, first: i64, expect: Option<(i64, u32)>| {
+            let topic = TopicId::default();
+            let mut cursor = Cursor(vec![TopicOffset { topic, offset: begun }]);
+            let at = |offset| Some(Position { offset, ..Position::default() });
+            let records = (first..first + 3).map(|offset| Record { position: at(offset), ..record("d1", 0) });
+            let mut batch = Batch::new(0, records.collect(), Guards::none());
+            chain_to_the_beginning(&mut cursor, &mut batch);
+            assert_eq!(batch.previous_in(topic), expect, "begun behind {begun}, read from {first}");
+            assert!(cursor.0.is_empty(), "only the first batch is");
+        };
+        check(6, 7, Some((6, 0)));
+        check(6, 9, Some((6, 0)));
+        // The source's own commit was lower: what is read again is chained to what stands before it.
+        check(6, 4, Some((3, 0)));
+        check(6, 1, Some((0, 0)));
+        check(6, 0, None);
+        check(-1, 0, None);
+    }
 }
