@@ -72,12 +72,25 @@ pub async fn identity(connection: &KafkaConnection, topic: &str) -> Result<Optio
 }
 
 /// As [`identity`], of several topics, by a client that is there already. Blocks for `timeout` at most.
-pub(crate) fn identities<C: ClientContext>(
+///
+/// The library sends such a question to the cluster's controller only. A client that has lived through a restart of the
+/// broker may wait for a controller in vain, however long, while its other requests are answered. A new client is not
+/// held up: so the second half of the time is for one.
+pub fn identities<C: ClientContext>(
+    connection: &KafkaConnection,
     client: &Client<C>,
     topics: &[&str],
     timeout: Duration,
 ) -> Result<Vec<Option<(TopicId, i32)>>, RDKafkaErrorCode> {
-    let described = describe(client, topics, timeout)?;
+    let described = match describe(client, topics, timeout / 2) {
+        Err(RDKafkaErrorCode::OperationTimedOut) => {
+            let admin: Result<Admin, _> = connection.client_config().create_with_context(Logged::new("topics"));
+            let admin = admin
+                .map_err(|error| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::CriticalSystemResource))?;
+            describe(admin.inner(), topics, timeout / 2)?
+        }
+        described => described?,
+    };
     Ok(described.into_iter().map(|found| found.map(|found| (found.id, found.partitions))).collect())
 }
 

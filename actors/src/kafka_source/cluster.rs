@@ -72,7 +72,7 @@ pub(super) fn ends(member: &Member, setup: &Setup, partitions: &[Partition]) -> 
 /// Whether the topics are the ones that the source was built with.
 pub(super) fn check_identity(member: &Member, setup: &Setup) -> Result<(), IdentityError> {
     let names: Vec<_> = setup.topics.iter().map(|topic| &*topic.name).collect();
-    let found = identities(member.client(), &names, TIMEOUT).map_err(IdentityError::Unavailable)?;
+    let found = identities(&setup.connection, member.client(), &names, TIMEOUT).map_err(IdentityError::Unavailable)?;
     let compare = |(topic, found): (&Topic, Option<(TopicId, i32)>)| {
         let name = topic.name.to_string();
         match found {

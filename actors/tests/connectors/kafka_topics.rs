@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use telemill_actors::kafka::topics::{EnsuredTopic, ensure, identity};
+use telemill_actors::kafka::topics::{EnsuredTopic, ensure, identities, identity};
 use telemill_engine::context::TopicDecl;
 use telemill_engine::stage::BuildError;
 use telemill_services::eventually;
@@ -15,6 +16,11 @@ async fn ensured(site: &Site, name: &str) -> Result<EnsuredTopic, BuildError> {
     let ensured = ensure(&site.connection(), &[site.topics.get(name)]).await?;
     assert_eq!(ensured.len(), 1);
     Ok(ensured[0].clone())
+}
+
+/// A client whose questions nobody answers.
+fn unanswered() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", "127.0.0.1:1").create().unwrap()
 }
 
 fn declare_again(site: &mut Site, name: &str, set: impl FnOnce(&mut TopicDecl)) {
@@ -44,6 +50,17 @@ async fn a_missing_topic_is_created_as_declared() {
     assert_eq!(value("retention.ms"), "3600000");
     assert_eq!(value("min.insync.replicas"), "1");
     assert_eq!(value("max.message.bytes"), "2000000");
+}
+
+#[tokio::test]
+async fn topics_are_known_though_the_client_at_hand_waits_in_vain() {
+    let mut site = Site::shared();
+    let name = site.topic("t", 2);
+    let topic = ensured(&site, &name).await.unwrap();
+    let connection = site.connection();
+    let asked = move || identities(&connection, unanswered().inner(), &[&name, "missing"], Duration::from_secs(10));
+    let found = tokio::task::spawn_blocking(asked).await.unwrap().unwrap();
+    assert_eq!(found, [Some((topic.id, 2)), None]);
 }
 
 #[tokio::test]
