@@ -4,7 +4,7 @@
 //! Kafka to Redis, live at a steady rate and draining a backlog. Engine and bare loop take turns on the same services in
 //! the same run, so that what the machine does besides hits both; only their ratio is judged.
 //!
-//! `cargo bench --bench pipeline` starts what it needs, prints the table and writes it to `BENCHMARKS.md` and
+//! `cargo bench --features full --bench pipeline` starts what it needs, prints the table and writes it to `BENCHMARKS.md` and
 //! `README.md`. A further peer is another [`subject::Kind`]: a command that does a leg and says when it is ready.
 
 #![expect(
@@ -34,7 +34,7 @@ use site::Site;
 
 /// CPU a record of the running engine, beside bare loops on the same libraries.
 #[derive(Parser)]
-#[command(name = "cargo bench --bench pipeline --")]
+#[command(name = "cargo bench --features full --bench pipeline --")]
 struct Arguments {
     /// Records in a backlog.
     #[arg(long, default_value_t = 200_000)]

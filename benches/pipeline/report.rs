@@ -11,8 +11,8 @@ use crate::cell::{Load, Row};
 use crate::latency::Latency;
 use crate::site::{DEVICES, PARTITIONS};
 
-const COMMAND: &str = "cargo bench --bench pipeline";
-const BEGIN: &str = "<!-- written by `cargo bench --bench pipeline` -->";
+const COMMAND: &str = "cargo bench --features full --bench pipeline";
+const BEGIN: &str = "<!-- written by `cargo bench --features full --bench pipeline` -->";
 const END: &str = "<!-- end of what it writes -->";
 /// What the engine may cost, as a multiple of the bare loop.
 const TARGET: f64 = 1.3;

@@ -75,12 +75,14 @@ impl Sender {
     }
 
     /// There will be no more: the subscriber hears why, behind what it has not read yet.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) fn end(&self, why: String) {
         self.0.with(|state| state.end = Some(why));
         self.0.changed.notify_one();
     }
 
     /// Waits until the subscriber is gone.
+    #[cfg(any(test, feature = "redis"))]
     pub(crate) async fn closed(&self) {
         while self.is_open() {
             self.0.closed.notified().await;

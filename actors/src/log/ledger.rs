@@ -74,6 +74,7 @@ impl Ledger {
     }
 
     /// The partition is being given up: what is in flight may still be acknowledged.
+    #[cfg(any(test, feature = "kafka"))]
     pub(crate) fn leave(&mut self, partition: Partition) {
         if let Some(account) = self.accounts.get_mut(&partition) {
             account.leaving = true;
@@ -92,6 +93,7 @@ impl Ledger {
     }
 
     /// Gives up a partition.
+    #[cfg(any(test, feature = "kafka"))]
     pub(crate) fn remove(&mut self, partition: Partition) {
         self.accounts.remove(&partition);
     }

@@ -124,6 +124,7 @@ impl Outbox {
 
     /// Tells that partitions are about to be given up, unless it was not even told that they were gained: then there is
     /// nothing to wait for.
+    #[cfg(any(test, feature = "kafka"))]
     pub(crate) fn tell_revoked(&mut self, partitions: &[Partition]) -> Option<oneshot::Receiver<()>> {
         let untold = self.forget_untold(partitions);
         let told: Vec<_> = partitions.iter().copied().filter(|partition| !untold.contains(partition)).collect();

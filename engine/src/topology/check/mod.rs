@@ -176,9 +176,12 @@ fn entry_of<'r, T>(
         return Some(entry);
     }
     let problem = Problem::new(codes::UNKNOWN_VARIANT, format!("there is no kind `{kind}` of {what}"));
-    let hint = match suggest(kind, kinds.names()) {
-        Some(close) => format!("did you mean `{close}`?"),
-        None => format!("kinds of {what}: {}", kinds.names().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ")),
+    let hint = match (kinds.feature_of(kind), suggest(kind, kinds.names())) {
+        (Some(feature), _) => format!("this build does without it; add it with `cargo build --features {feature}`"),
+        (None, Some(close)) => format!("did you mean `{close}`?"),
+        (None, None) => {
+            format!("kinds of {what}: {}", kinds.names().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "))
+        }
     };
     let at = super::document::FieldPath::root().field(kind).key();
     problems.push(problem.at(at).hint(hint).in_node(node));
