@@ -46,6 +46,10 @@ pub struct Description {
     pub reads: Vec<String>,
     /// The log topics it writes.
     pub writes: Vec<String>,
+    /// The largest message that a source lets in, in bytes, where it has such a bound.
+    pub lets_in: Option<u64>,
+    /// The largest message that a sink takes, in bytes, where it has such a bound.
+    pub takes: Option<u64>,
     /// Its part in carrying time through the log.
     pub marks: MarksRole,
     /// Sinks that belong to it, fed by one of its outlets.

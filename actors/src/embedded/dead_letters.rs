@@ -1,7 +1,8 @@
 //! Dead letters in a topic of the embedded log: `dead_letters: { embedded: { connection: local, topic: iot-data-dlq } }`.
 //!
 //! The value is what could not be used, byte for byte; why, where from and when stand in the headers
-//! (`docs/formats.md`, "Headers"). The topic holds the largest packet that can arrive.
+//! (`docs/formats.md`, "Headers"). The topic must hold the largest message that a source lets in: that
+//! is checked with the topology.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
-use telemill_engine::context::{BuildContext, CheckContext, Connection};
+use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
 use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
@@ -22,10 +23,7 @@ use super::router::EmbeddedRecall;
 use super::submit::{Form, Lives, Submitter, WINDOW, Written};
 use crate::log::headers::HeaderWriter;
 use crate::log::message::NO_DEVICE;
-use crate::log::spec::check_topic;
-
-/// What a dead letter may hold where the topology does not say: more than any packet that the ingress lets in.
-const LARGEST: u64 = 2 << 20;
+use crate::log::spec::{check_topic, topic_of_letters};
 
 /// Dead letters as written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -40,7 +38,8 @@ pub struct EmbeddedDeadLettersSpec {
 /// Dead letters, checked.
 pub struct CheckedDeadLetters {
     connection: Arc<EmbeddedConnection>,
-    topic: String,
+    /// The topic, with its `max_message_bytes`.
+    declared: TopicDecl,
     lives: Lives,
 }
 
@@ -57,19 +56,18 @@ impl Component for EmbeddedDeadLetters {
 
     fn check(spec: EmbeddedDeadLettersSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeadLetters> {
         let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection);
-        let topic = check_topic("topic", &spec.topic, cx).then_some(spec.topic);
-        Some(CheckedDeadLetters { connection: connection?, topic: topic?, lives: Lives::default() })
+        let declared = check_topic("topic", &spec.topic, cx).then(|| topic_of_letters(cx.topics, &spec.topic));
+        Some(CheckedDeadLetters { connection: connection?, declared: declared?, lives: Lives::default() })
     }
 
     fn describe(checked: &CheckedDeadLetters) -> Description {
-        Description { writes: vec![checked.topic.clone()], ..Description::default() }
+        let takes = checked.declared.max_message_bytes;
+        Description { writes: vec![checked.declared.name.clone()], takes, ..Description::default() }
     }
 
     async fn build(checked: &CheckedDeadLetters, cx: &BuildContext) -> Result<Self, BuildError> {
         let log = Log::of(&checked.connection.disk().await?);
-        let mut wanted = cx.topics.get(&checked.topic);
-        wanted.max_message_bytes.get_or_insert(LARGEST);
-        let topics = log.ensure(&[wanted]).await?;
+        let topics = log.ensure(std::slice::from_ref(&checked.declared)).await?;
         let recall = EmbeddedRecall { log: log.clone(), topics: topics.clone() };
         cx.ports.offer_recall(&cx.stage, Arc::new(recall));
         let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };

@@ -8,7 +8,9 @@
 //! - no message may wait for its acknowledgement for longer than the keep-alive: when nothing behind the ingress moves,
 //!   the broker's window fills, and it keeps the rest to itself.
 //!
-//! Where one of these does not hold there is a break, and time counts again only from its end.
+//! Where one of these does not hold there is a break, and time counts again only from its end. So it is when a beat comes
+//! late: the process stood still, and what devices said meanwhile is yet to be read. And a mark never covers more than has
+//! passed by the monotonic clock, however far the wall's was set.
 //!
 //! Pure: is handed both clocks, the monotonic one for judging and the wall's for the mark.
 
@@ -16,6 +18,9 @@ use std::time::Duration;
 
 use telemill_engine::clock::Timestamp;
 use tokio::time::Instant;
+
+/// A beat comes every second. One that comes later than this says that the process stood still.
+const LATE: Duration = Duration::from_secs(3);
 
 /// A span of time in which the slot's session was alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(crate) struct Pulse {
     heard: Instant,
     /// Up to where time is covered by marks; none in a break.
     since: Option<Timestamp>,
+    /// When time was last found to be covered, or to begin.
+    beaten: Instant,
     /// The message that has waited longest for its acknowledgement, and since when it is known to.
     oldest: Option<(u64, Instant)>,
 }
@@ -38,12 +45,13 @@ pub(crate) struct Pulse {
 impl Pulse {
     /// A session that is not serving yet.
     pub(crate) fn new(keep_alive: Duration, now: Instant) -> Self {
-        Pulse { keep_alive, heard: now, since: None, oldest: None }
+        Pulse { keep_alive, heard: now, since: None, beaten: now, oldest: None }
     }
 
     /// The session serves from now on: it was resumed, or what it subscribes to is confirmed.
-    pub(crate) fn serves(&mut self, wall: Timestamp) {
+    pub(crate) fn serves(&mut self, now: Instant, wall: Timestamp) {
         self.since = Some(wall);
+        self.beaten = now;
     }
 
     /// A packet came.
@@ -75,11 +83,14 @@ impl Pulse {
             (Some(name), _) => Some((name, now)),
             (None, _) => None,
         };
+        let passed = now - std::mem::replace(&mut self.beaten, now);
         let moving = self.oldest.is_none_or(|(_, since)| now - since < self.keep_alive);
         let alive = serving && reading && moving && now - self.heard <= self.keep_alive;
         let covered = self.since.take();
         self.since = alive.then_some(wall);
-        covered.filter(|_| alive).map(|since| Span { since, time: wall })
+        let passed = passed.as_millis().min(u128::from(wall.0)) as u64;
+        let since = covered.filter(|_| alive && passed <= LATE.as_millis() as u64)?;
+        Some(Span { since: since.max(Timestamp(wall.0 - passed)), time: wall })
     }
 }
 
@@ -100,7 +111,7 @@ mod tests {
     fn check(seconds: &[Second]) {
         let start = Instant::now();
         let mut pulse = Pulse::new(Duration::from_secs(3), start);
-        pulse.serves(Timestamp(0));
+        pulse.serves(start, Timestamp(0));
         for (second, does) in (1..).zip(seconds) {
             let now = start + Duration::from_secs(second);
             if does.heard {
@@ -160,6 +171,35 @@ mod tests {
         ]);
     }
 
+    /// Beats at times of both clocks, in milliseconds, and the marks expected of them.
+    fn check_clocks(beats: &[(u64, u64, Option<(u64, u64)>)]) {
+        let start = Instant::now();
+        let mut pulse = Pulse::new(Duration::from_secs(60), start);
+        pulse.serves(start, Timestamp(100_000));
+        for (at, wall, mark) in beats {
+            let span = pulse.beat(start + Duration::from_millis(*at), Timestamp(*wall), true, true, None);
+            assert_eq!(span.map(|span| (span.since.0, span.time.0)), *mark, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_forward_makes_no_time() {
+        check_clocks(&[
+            (1000, 101_000, Some((100_000, 101_000))),
+            (2000, 3_702_000, Some((3_701_000, 3_702_000))),
+            (3000, 3_703_000, Some((3_702_000, 3_703_000))),
+        ]);
+    }
+
+    #[test]
+    fn time_in_which_the_process_stood_still_is_not_covered() {
+        check_clocks(&[
+            (1000, 101_000, Some((100_000, 101_000))),
+            (31_000, 131_000, None),
+            (32_000, 132_000, Some((131_000, 132_000))),
+        ]);
+    }
+
     #[test]
     fn a_session_that_does_not_serve_proves_nothing() {
         let start = Instant::now();
@@ -170,7 +210,7 @@ mod tests {
             pulse.beat(now, Timestamp(second), serving, true, None)
         };
         assert_eq!(beat(&mut pulse, 1, false), None);
-        pulse.serves(Timestamp(1));
+        pulse.serves(start + Duration::from_secs(1), Timestamp(1));
         assert_eq!(beat(&mut pulse, 2, true), Some(Span { since: Timestamp(1), time: Timestamp(2) }));
     }
 

@@ -1,8 +1,8 @@
 //! Dead letters in a Kafka topic: `dead_letters: { kafka: { connection: log, topic: iot-data-dlq } }`.
 //!
 //! The value is what could not be used, byte for byte; why, where from and when stand in the headers
-//! (`docs/formats.md`, "Headers"). The topic is made to hold the largest packet that can arrive, and refused at start
-//! when it does not.
+//! (`docs/formats.md`, "Headers"). The topic must hold the largest message that a source lets in: that is checked with
+//! the topology.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
-use telemill_engine::context::{BuildContext, CheckContext, Connection};
+use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
 use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
@@ -26,10 +26,7 @@ use crate::kafka::topics::ensure;
 use crate::kafka::writer::{Compression, check_settings};
 use crate::log::headers::HeaderWriter;
 use crate::log::message::NO_DEVICE;
-use crate::log::spec::check_topic;
-
-/// What a dead letter may hold where the topology does not say: more than any packet that the ingress lets in.
-const LARGEST: u64 = 2 << 20;
+use crate::log::spec::{check_topic, topic_of_letters};
 
 /// Dead letters as written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -50,7 +47,8 @@ pub struct KafkaDeadLettersSpec {
 /// Dead letters, checked.
 pub struct CheckedDeadLetters {
     connection: Arc<KafkaConnection>,
-    topic: String,
+    /// The topic, with its `max_message_bytes`.
+    declared: TopicDecl,
     settings: Settings,
     lives: Lives,
 }
@@ -69,25 +67,24 @@ impl Component for KafkaDeadLetters {
     fn check(spec: KafkaDeadLettersSpec, cx: &mut CheckContext<'_>) -> Option<CheckedDeadLetters> {
         let connection = cx.connection::<KafkaConnection>("connection", &spec.connection);
         let settings = check_settings(None, spec.compression, spec.buffer, cx);
-        let topic = check_topic("topic", &spec.topic, cx).then_some(spec.topic);
+        let declared = check_topic("topic", &spec.topic, cx).then(|| topic_of_letters(cx.topics, &spec.topic));
         Some(CheckedDeadLetters {
             connection: connection?,
-            topic: topic?,
+            declared: declared?,
             settings: settings?,
             lives: Lives::default(),
         })
     }
 
     fn describe(checked: &CheckedDeadLetters) -> Description {
-        Description { writes: vec![checked.topic.clone()], ..Description::default() }
+        let takes = checked.declared.max_message_bytes;
+        Description { writes: vec![checked.declared.name.clone()], takes, ..Description::default() }
     }
 
     async fn build(checked: &CheckedDeadLetters, cx: &BuildContext) -> Result<Self, BuildError> {
-        let CheckedDeadLetters { connection, topic, settings, lives } = checked;
+        let CheckedDeadLetters { connection, declared, settings, lives } = checked;
         let began = cx.clock.now();
-        let mut wanted = cx.topics.get(topic);
-        wanted.max_message_bytes.get_or_insert(LARGEST);
-        let topics = ensure(connection, &[wanted]).await?;
+        let topics = ensure(connection, std::slice::from_ref(declared)).await?;
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
         let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, None, before)?;
         let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };

@@ -52,6 +52,7 @@ use self::redelivery::RedeliveryTable;
 use self::session::SlotSession;
 use self::slot::Slot;
 pub use self::spec::{MqttIngressChecked, MqttIngressSpec, Retained};
+use crate::ingress::Routes;
 use crate::mqtt::MqttConnection;
 
 /// The one slot of this version.
@@ -98,14 +99,15 @@ impl Component for MqttIngress {
         spec::check(spec, cx)
     }
 
-    fn describe(_: &Self::Checked) -> Description {
-        Description { marks: MarksRole::Emits, ..Description::default() }
+    fn describe(checked: &Self::Checked) -> Description {
+        Description { marks: MarksRole::Emits, lets_in: Some(checked.packet_limit() as u64), ..Description::default() }
     }
 
     async fn build(checked: &Self::Checked, cx: &BuildContext) -> Result<Self, BuildError> {
         let connection = checked.connection.clone();
         connection.check_secret()?;
-        let mut inspector = Inspector::new(checked.routes.clone(), checked.limits, cx.stage.clone());
+        let routes = Routes { routes: checked.routes.clone(), limits: checked.limits };
+        let mut inspector = Inspector::new(routes, cx.stage.clone());
         let mut table = RedeliveryTable::new(connection.packet_ids, connection.max_inflight);
 
         let new_id = inspector.next_id(cx.clock.now()).0;

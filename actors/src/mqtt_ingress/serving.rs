@@ -129,7 +129,7 @@ impl<'s> Serving<'s> {
         self.serves = true;
         self.slot.intake.serves();
         self.slot.broker.back();
-        self.pulse.serves(self.slot.clock.now());
+        self.pulse.serves(Instant::now(), self.slot.clock.now());
         Ok(())
     }
 

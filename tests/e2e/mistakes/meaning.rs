@@ -234,6 +234,18 @@ fn a_cycle_and_a_stage_of_two_kinds_are_found() {
 }
 
 #[test]
+fn dead_letters_must_take_whatever_the_ingress_lets_in() {
+    let shipped = include_str!("../../../topologies/quickstart.yaml");
+    let larger = "/hello\"], max_payload: 4MiB }";
+    let said = problems_of(&shipped.replacen("/hello\"] }", larger, 1));
+    for part in
+        ["error[topology::bad_topics]: topic `iot-data-dlq` takes messages of up to", "`ingress`", "max_message_size:"]
+    {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn the_log_of_the_topics_must_be_one() {
     let check = |connection: &str, code: &str, message: &str, hint: &str| {
         let text = CYCLE.replace("connection: log, partitions: 3", &format!("connection: {connection}, partitions: 3"));

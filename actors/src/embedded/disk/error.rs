@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use telemill_engine::record::Reason;
 use telemill_engine::stage::BuildError;
 use thiserror::Error;
 
@@ -35,6 +36,19 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Whether the same write will not succeed on the same handle, however often it is tried.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, DiskError::Broken(_) | DiskError::Panicked | DiskError::Closed)
+    }
+
+    /// The word for it in `retries_total`.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            DiskError::Full { .. } => Reason("disk_full"),
+            _ => Reason("disk_failed"),
+        }
+    }
+
     /// A failed file operation, which is [`DiskError::Full`] only where the directory's free room is known.
     pub(super) fn io(what: &str, error: &io::Error) -> Self {
         DiskError::Io(format!("{what}: {error}"))

@@ -4,13 +4,15 @@
 //! it takes nothing, and the only way on is to open it again. What a failed commit left is told by the number of the
 //! group, which is written with it: after opening again either all of the group is there or nothing.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Snapshot};
+
+use uuid::Uuid;
 
 use super::error::{DiskError, is_full};
 use super::tail;
@@ -30,11 +32,15 @@ const JOURNALS: u64 = 128 << 20;
 /// Blocks of tables kept in memory.
 const CACHE: u64 = 32 << 20;
 
+/// Bytes that are in every group of a directory, chosen at random when it was made.
+pub(super) type Mark = [u8; 16];
+
 pub(super) struct Opened {
     dir: PathBuf,
     spaces: Vec<(Box<str>, Keyspace)>,
     /// The last group committed. Only the writer changes it.
     group: AtomicU64,
+    mark: Mark,
     db: Database,
 }
 
@@ -43,11 +49,11 @@ impl Opened {
     pub(super) fn open(dir: &Path) -> Result<Opened, DiskError> {
         fs::create_dir_all(dir).map_err(|error| DiskError::io(&format!("making {}", dir.display()), &error))?;
         let dir = dir.canonicalize().map_err(|error| DiskError::io(&format!("reading {}", dir.display()), &error))?;
-        // fjall takes the lock after it has begun to write, and a torn tail is cut before: so it is looked at first.
-        if is_locked(&dir)? {
-            return Err(DiskError::InUse(dir));
-        }
-        tail::cut_torn(&dir)?;
+        // fjall takes the lock after it has begun to write, and a torn tail is cut before: so it is held until then.
+        let lock = lock(&dir)?;
+        let mark = mark(&dir)?;
+        tail::cut_torn(&dir, &mark)?;
+        drop(lock);
         let db = Database::builder(&dir).max_journaling_size(JOURNALS).cache_size(CACHE).open();
         let db = db.map_err(|error| failed(&dir, "opening", &error))?;
         let mut spaces = Vec::new();
@@ -55,7 +61,7 @@ impl Opened {
             let keyspace = db.keyspace(&name, options).map_err(|error| failed(&dir, "opening", &error))?;
             spaces.push((Box::from(&*name), keyspace));
         }
-        let opened = Opened { dir, spaces, group: AtomicU64::new(0), db };
+        let opened = Opened { dir, spaces, group: AtomicU64::new(0), mark, db };
         let view = View::new(&opened);
         let (version, group) = (view.get(DISK, VERSION_KEY)?, view.get(DISK, GROUP_KEY)?);
         drop(view);
@@ -67,7 +73,7 @@ impl Opened {
                 VERSION.escape_ascii()
             )));
         }
-        let group = group.and_then(|group| Some(u64::from_be_bytes((*group).try_into().ok()?)));
+        let group = group.and_then(|group| Some(u64::from_be_bytes(group.get(..8)?.try_into().ok()?)));
         opened.group.store(group.unwrap_or(0), Ordering::Relaxed);
         Ok(opened)
     }
@@ -137,7 +143,7 @@ impl Opened {
             if group == 1 {
                 batch.insert(disk, VERSION_KEY, VERSION);
             }
-            batch.insert(disk, GROUP_KEY, group.to_be_bytes());
+            batch.insert(disk, GROUP_KEY, [&group.to_be_bytes()[..], &self.mark].concat());
         }
         batch.commit().map_err(|error| self.failed("writing", &error))?;
         self.group.store(group, Ordering::Relaxed);
@@ -191,15 +197,33 @@ pub(super) fn free(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-/// Whether another process, or another handle of this one, has the directory open.
-fn is_locked(dir: &Path) -> Result<bool, DiskError> {
+/// Takes the lock of a directory; none where fjall has not made it yet. [`DiskError::InUse`] when another process, or
+/// another handle of this one, has it.
+fn lock(dir: &Path) -> Result<Option<File>, DiskError> {
     let path = dir.join("lock");
-    let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(&path) else { return Ok(false) };
+    let Ok(file) = fs::OpenOptions::new().read(true).write(true).open(&path) else { return Ok(None) };
     match file.try_lock() {
-        Ok(()) => Ok(false),
-        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Ok(()) => Ok(Some(file)),
+        Err(fs::TryLockError::WouldBlock) => Err(DiskError::InUse(dir.to_owned())),
         Err(fs::TryLockError::Error(error)) => Err(DiskError::io(&format!("locking {}", path.display()), &error)),
     }
+}
+
+/// The directory's mark, which is made with it and is durable before the first group.
+fn mark(dir: &Path) -> Result<Mark, DiskError> {
+    let path = dir.join("mark");
+    match fs::read(&path) {
+        Ok(mark) if mark.len() == size_of::<Mark>() => return Ok(std::array::from_fn(|at| mark[at])),
+        // One that was not written whole was never used.
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(DiskError::io(&format!("reading {}", path.display()), &error)),
+    }
+    let mark = *Uuid::new_v4().as_bytes();
+    let made =
+        fs::write(&path, mark).and_then(|()| File::open(&path)?.sync_all()).and_then(|()| File::open(dir)?.sync_all());
+    made.map_err(|error| DiskError::io(&format!("writing {}", path.display()), &error))?;
+    Ok(mark)
 }
 
 /// Whether this process has a file of the directory open.

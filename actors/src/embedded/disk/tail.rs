@@ -12,12 +12,13 @@
 //! zeros.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::DiskError;
+use super::opened::Mark;
 
 const START: usize = 13;
 const ITEM: usize = 21;
@@ -26,7 +27,10 @@ const END: usize = 13;
 const TRAILER: &[u8] = b"FJL\x03";
 
 /// Cuts the torn tail of the newest journal in `dir`; [`DiskError::Broken`] where whole groups stand behind a broken one.
-pub(super) fn cut_torn(dir: &Path) -> Result<(), DiskError> {
+///
+/// The bytes of a torn group are devices' for the most part, and could look like a whole one: so a group is only taken for
+/// one of ours where it has the directory's `mark`, which no device knows.
+pub(super) fn cut_torn(dir: &Path, mark: &Mark) -> Result<(), DiskError> {
     let journals = journals(dir)?;
     let newest = journals.last().cloned();
     for path in journals {
@@ -41,7 +45,7 @@ pub(super) fn cut_torn(dir: &Path) -> Result<(), DiskError> {
         if rest.iter().all(|byte| *byte == 0) {
             continue;
         }
-        let torn = Some(&path) == newest.as_ref() && !has_batch(rest.get(1..).unwrap_or_default());
+        let torn = Some(&path) == newest.as_ref() && !has_batch(rest.get(1..).unwrap_or_default(), mark);
         if !torn {
             return Err(DiskError::Broken(format!(
                 "{} is damaged at byte {whole}, and what stands behind was acknowledged: check the disk, and put back \
@@ -55,6 +59,22 @@ pub(super) fn cut_torn(dir: &Path) -> Result<(), DiskError> {
             file.sync_all()
         });
         cut.map_err(|error| DiskError::io(&format!("cutting {}", path.display()), &error))?;
+    }
+    Ok(())
+}
+
+/// Writes the journals over themselves and syncs them; blocks.
+///
+/// After an fsync that failed the kernel holds the pages for clean, though the disk may not have them: what is read back
+/// proves nothing, and a further fsync writes nothing. Written again they are dirty again.
+pub(super) fn write_again(dir: &Path) -> Result<(), DiskError> {
+    for path in journals(dir)? {
+        let again = fs::read(&path).and_then(|bytes| {
+            let mut file = OpenOptions::new().write(true).open(&path)?;
+            file.write_all(&bytes)?;
+            file.sync_all()
+        });
+        again.map_err(|error| DiskError::io(&format!("writing {} again", path.display()), &error))?;
     }
     Ok(())
 }
@@ -85,8 +105,13 @@ fn whole_until(bytes: &[u8]) -> usize {
     at
 }
 
-fn has_batch(bytes: &[u8]) -> bool {
-    (0..bytes.len()).any(|at| bytes.get(at..).and_then(batch).is_some())
+fn has_batch(bytes: &[u8], mark: &Mark) -> bool {
+    let is_ours = |at: usize| {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let group = batch(rest).and_then(|(length, _)| rest.get(..length));
+        group.is_some_and(|group| group.windows(mark.len()).any(|part| part == mark))
+    };
+    (0..bytes.len()).any(is_ours)
 }
 
 /// The length and the sequence number of the whole batch that `bytes` begin with.

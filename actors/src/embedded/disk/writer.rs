@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Space;
 use super::error::DiskError;
 use super::opened::{Opened, free, full};
+use super::tail;
 use super::tx::{Tx, Written};
 
 /// What a group holds at most, by closures and by bytes.
@@ -161,7 +162,7 @@ impl Writer {
         if let Some(failed) = opened.take() {
             failed.close();
         }
-        match Opened::open(&self.dir) {
+        match self.open_anew() {
             Ok(anew) => {
                 let durable = anew.group() == wanted;
                 *opened = Some(anew);
@@ -174,13 +175,19 @@ impl Writer {
         }
     }
 
+    /// Opens the directory after a write that failed. What is read back is on the disk then.
+    fn open_anew(&self) -> Result<Opened, DiskError> {
+        tail::write_again(&self.dir)?;
+        Opened::open(&self.dir)
+    }
+
     /// Opens the directory anew where that is due.
     fn ready(&mut self) -> Result<(), DiskError> {
         let Some((error, tried)) = &self.down else { return Ok(()) };
         if tried.elapsed() < REOPEN_EVERY {
             return Err(error.clone());
         }
-        match Opened::open(&self.dir) {
+        match self.open_anew() {
             Ok(opened) => {
                 *self.shared.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
                 self.down = None;

@@ -10,7 +10,6 @@ use argon2::{Argon2, PasswordHash, PasswordVerifier};
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::stage::BuildError;
 use telemill_engine::topology::Secret;
-use telemill_engine::topology::document::SecretError;
 use tokio::sync::Semaphore;
 
 use super::access::Access;
@@ -36,11 +35,7 @@ impl Gate {
             None => None,
             Some(users) => {
                 let text = users.resolve(&|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path));
-                let text = text.map_err(|error| match error {
-                    SecretError::Unset { .. } => BuildError::Impossible(error.to_string()),
-                    _ => BuildError::Unavailable(error.to_string()),
-                })?;
-                Some(Arc::new(parse(text.expose()).map_err(BuildError::Impossible)?))
+                Some(Arc::new(parse(text?.expose()).map_err(BuildError::Impossible)?))
             }
         };
         Ok(Gate { users, certificates, verifying: Semaphore::new(AT_ONCE) })

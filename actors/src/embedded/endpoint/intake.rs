@@ -25,6 +25,7 @@ use super::peer::Peer;
 use crate::ingress::Mark;
 use crate::ingress::payload::Unfit;
 use crate::ingress::pulse::Span;
+use crate::log::message::no_device;
 
 /// The one partition.
 pub(crate) const PARTITION: i32 = 0;
@@ -153,7 +154,7 @@ impl Intake {
         Intake {
             inner: Mutex::new(inner),
             stage,
-            nobody: DeviceId::new(b"invalid").expect("the word is in the alphabet"),
+            nobody: no_device(),
             session,
             readable: Notify::new(),
             reading: watch::Sender::new(true),

@@ -197,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                     return End::Sent(Code::KEEP_ALIVE_TIMEOUT);
                 }
                 () = sleep_until(stalled_at) => return End::Lost("stalled"),
-                () = changed(&mut reading), if !all_read => {}
+                () = changed(&mut reading) => {}
             }
         }
     }

@@ -28,8 +28,8 @@ use crate::ingress::pulse::Pulse;
 const MARK_EVERY: Duration = Duration::from_secs(1);
 /// How long a message may wait for its acknowledgement before time is said to stand.
 const MOVING: Duration = Duration::from_secs(10);
-/// How many connections may be in the making beside those that are let in.
-const OPENING: usize = 1024;
+/// How many connections may be in the making, or at their end, beside those that are let in.
+const OPENING: usize = 2048;
 /// How long the port rests when the process has no room for one more connection.
 const REST: Duration = Duration::from_millis(100);
 /// How long all connections together may take to end.
@@ -52,7 +52,7 @@ impl Listener {
             info!(code = "mqtt_endpoint::listening", %topology, %stage, %address, tls = self.tls.is_some(), "devices can connect");
         }
         let mut pulse = Pulse::new(MOVING, Instant::now());
-        pulse.serves(self.shared.now());
+        pulse.serves(Instant::now(), self.shared.now());
         intake.serves();
         let mut links = JoinSet::new();
         let mut ticks = tokio::time::interval_at(Instant::now() + MARK_EVERY, MARK_EVERY);
@@ -78,7 +78,7 @@ impl Listener {
     }
 
     async fn accepted(&self, accepted: io::Result<(TcpStream, SocketAddr)>, links: &mut JoinSet<()>) {
-        let Shared { topology, stage, meters, limits, .. } = &*self.shared;
+        let Shared { topology, stage, meters, hub, .. } = &*self.shared;
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -87,7 +87,7 @@ impl Listener {
                 return;
             }
         };
-        if links.len() >= limits.connections + OPENING {
+        if links.len().saturating_sub(hub.counts().0) >= OPENING {
             meters.refused(Code::SERVER_BUSY).increment(1);
             return;
         }

@@ -10,6 +10,7 @@ use ulid::Ulid;
 
 use super::access::Access;
 use super::hub::{ClientId, Generation};
+use super::intake::Level;
 use super::machine::Machine;
 use super::outbox::Sending;
 use super::peer::Peer;
@@ -62,6 +63,10 @@ impl Seat {
         peer: &Arc<Peer>,
         shared: &Arc<Shared>,
     ) -> Result<(Seat, Answer), Code> {
+        if shared.intake.level() == Level::Full {
+            // Nobody is read, and each further connection would leave its will when it ends.
+            return Err(Code::SERVER_BUSY);
+        }
         let access = shared.gate.identify(&mut connect, certified).await?;
         if let Some(will) = &connect.will
             && !access.may_publish(&shared.routes, &will.topic)

@@ -92,8 +92,9 @@ impl Component for EmbeddedIngress {
         (cx.problems.len() == before).then_some(EmbeddedIngressChecked { connection, ingress })
     }
 
-    fn describe(_: &Self::Checked) -> Description {
-        Description { marks: MarksRole::Emits, ..Description::default() }
+    fn describe(checked: &Self::Checked) -> Description {
+        let lets_in = Some(packet_limit(checked.ingress.limits) as u64);
+        Description { marks: MarksRole::Emits, lets_in, ..Description::default() }
     }
 
     async fn build(checked: &Self::Checked, cx: &BuildContext) -> Result<Self, BuildError> {

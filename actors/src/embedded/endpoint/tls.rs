@@ -20,8 +20,7 @@ use super::settings::TlsSpec;
 pub(crate) fn acceptor(spec: &TlsSpec) -> Result<TlsAcceptor, BuildError> {
     let provider = Arc::new(crypto::ring::default_provider());
     let key = spec.key.resolve(&|name| std::env::var(name).ok(), &|path| std::fs::read_to_string(path));
-    let key = key.map_err(|error| BuildError::Unavailable(error.to_string()))?;
-    let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
+    let key = PrivateKeyDer::from_pem_slice(key?.expose().as_bytes())
         .map_err(|_| BuildError::Impossible("the endpoint's `tls.key` is not a private key in PEM form".to_owned()))?;
     let chain = certificates(&spec.certificate)?;
     let config = ServerConfig::builder_with_provider(provider.clone())

@@ -28,7 +28,6 @@ use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection};
 use telemill_engine::position::{Cursor, Epoch, Partition};
-use telemill_engine::record::Reason;
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
 use telemill_engine::topology::HumanDuration;
@@ -166,8 +165,8 @@ impl Sink for EmbeddedWriter {
         let epoch = self.epoch;
         let taken = self.disk.write(move |tx| guard.take_over(tx, epoch)).await;
         taken.map(Some).map_err(|refusal: Refusal| match refusal {
-            Refusal::Disk(error) if !is_final(&error) => {
-                StageError::Retry { reason: reason(&error), detail: error.to_string(), after: None }
+            Refusal::Disk(error) if !error.is_final() => {
+                StageError::Retry { reason: error.reason(), detail: error.to_string(), after: None }
             }
             refusal => StageError::Fatal(refusal.to_string()),
         })
@@ -197,21 +196,9 @@ fn submitted(written: Result<(), Refusal>) -> Submitted {
     match written {
         Ok(()) => Submitted::Delivered,
         Err(refusal @ Refusal::Gap { .. }) => Submitted::Gap { detail: refusal.to_string() },
-        Err(Refusal::Disk(error)) if !is_final(&error) => {
-            Submitted::Retry { reason: reason(&error), detail: error.to_string(), after: None }
+        Err(Refusal::Disk(error)) if !error.is_final() => {
+            Submitted::Retry { reason: error.reason(), detail: error.to_string(), after: None }
         }
         Err(refusal) => Submitted::Fatal(refusal.to_string()),
-    }
-}
-
-/// Whether the same write will not succeed on the same handle, however often it is tried.
-fn is_final(error: &DiskError) -> bool {
-    matches!(error, DiskError::Broken(_) | DiskError::Panicked | DiskError::Closed)
-}
-
-fn reason(error: &DiskError) -> Reason {
-    match error {
-        DiskError::Full { .. } => Reason("disk_full"),
-        _ => Reason("disk"),
     }
 }

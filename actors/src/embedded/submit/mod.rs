@@ -16,7 +16,7 @@ use telemill_engine::clock::{Clock, Timestamp};
 use telemill_engine::record::{EventId, Kind, Reason, Record};
 use telemill_engine::sink::{Completion, Rejection, Submitted};
 
-use super::disk::{DiskError, Tx};
+use super::disk::Tx;
 use super::log::frame::{self, FrameHeaders};
 use super::log::{Append, Appender, Log, LogError, Topic};
 use crate::log::headers::HeaderWriter;
@@ -246,10 +246,8 @@ fn marks_of(
 
 fn not_written(error: &LogError) -> Submitted {
     let (reason, after) = match error {
-        LogError::Disk(DiskError::Broken(_)) | LogError::Impossible(_) => return Submitted::Fatal(error.to_string()),
-        LogError::Disk(DiskError::Closed | DiskError::Panicked) => return Submitted::Fatal(error.to_string()),
-        LogError::Disk(DiskError::Full { .. }) => (Reason("disk_full"), Some(AGAIN)),
-        LogError::Disk(DiskError::Io(_) | DiskError::InUse(_)) => (Reason("disk_failed"), Some(AGAIN)),
+        LogError::Disk(disk) if !disk.is_final() => (disk.reason(), Some(AGAIN)),
+        LogError::Disk(_) | LogError::Impossible(_) => return Submitted::Fatal(error.to_string()),
         LogError::Behind => (Reason("behind"), None),
     };
     Submitted::Retry { reason, detail: error.to_string(), after }

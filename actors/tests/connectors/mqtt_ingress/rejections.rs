@@ -28,10 +28,10 @@ async fn each_unfit_message_is_rejected_with_its_bytes_its_topic_and_the_reason(
         (site.data("large"), json_of(limit + 1), Reason::TOO_LARGE, "large"),
         (site.data("huge"), json_of(1_000_000), Reason::TOO_LARGE, "huge"),
         (site.data("latin1"), b"\"\xe4\"".to_vec(), Reason::NOT_UTF8, "latin1"),
-        (site.data("a b"), b"1".to_vec(), Reason::BAD_DEVICE_ID, "invalid"),
-        (site.data(&long_id), b"2".to_vec(), Reason::BAD_DEVICE_ID, "invalid"),
-        (longest_topic, json_of(limit), Reason::BAD_DEVICE_ID, "invalid"),
-        (site.hello("ö"), b"".to_vec(), Reason::BAD_DEVICE_ID, "invalid"),
+        (site.data("a b"), b"1".to_vec(), Reason::BAD_DEVICE_ID, "-"),
+        (site.data(&long_id), b"2".to_vec(), Reason::BAD_DEVICE_ID, "-"),
+        (longest_topic, json_of(limit), Reason::BAD_DEVICE_ID, "-"),
+        (site.hello("ö"), b"".to_vec(), Reason::BAD_DEVICE_ID, "-"),
     ];
     for (topic, payload, ..) in &unfit {
         devices.send(topic, payload.clone()).await;

@@ -5,6 +5,7 @@
 
 mod connections;
 mod graph;
+mod letters;
 mod marks;
 mod stages;
 mod topics;
@@ -58,7 +59,8 @@ pub const CHECK_CODES: &[(&str, &str)] = &[
     (
         BAD_TOPICS,
         "Topics that are read together, or that carry time for one another, must have the same number of partitions, so \
-         that partition n of each holds the same devices.",
+         that partition n of each holds the same devices. The topic of the dead letters must take whatever a source lets \
+         in.",
     ),
     (
         UNKNOWN_CONNECTION,
@@ -88,6 +90,7 @@ pub fn check(document: &Document, registry: &Registry, problems: &mut Problems) 
     let stages = stages?;
     let marks = marks::check(&spec.name, &stages, &topics, root, problems);
     let (store, dead_letters) = (store?, dead_letters?);
+    letters::check(&stages, &dead_letters, root, problems);
     if problems.len() > before {
         return None;
     }

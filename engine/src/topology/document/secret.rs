@@ -21,6 +21,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Visitor};
 use thiserror::Error;
 
+use crate::stage::BuildError;
+
 use super::decode::SECRET;
 
 /// Where a secret is to be found.
@@ -61,6 +63,16 @@ pub enum SecretError {
         /// The variable or file.
         from: String,
     },
+}
+
+/// A variable stays as it is for as long as the process lives; a file may be there later.
+impl From<SecretError> for BuildError {
+    fn from(error: SecretError) -> Self {
+        match &error {
+            SecretError::Unset { .. } => BuildError::Impossible(error.to_string()),
+            SecretError::Unreadable { .. } | SecretError::Empty { .. } => BuildError::Unavailable(error.to_string()),
+        }
+    }
 }
 
 impl Secret {

@@ -70,7 +70,7 @@ fn records_are_numbered_and_named_in_the_order_of_the_queue() {
     let origins: Vec<_> = all.iter().map(|r| r.origin.unwrap()).map(|o| (o.delivery, o.packet_id)).collect();
     assert_eq!(origins, [(1, 9), (2, 0), (3, 4)]);
     assert!(all.is_sorted_by(|a, b| a.id < b.id), "also when the clock goes back");
-    assert_eq!((all[2].device.as_str(), &batch.rejected[0].why.source[..]), ("invalid", &b"t"[..]));
+    assert_eq!((all[2].device.as_str(), &batch.rejected[0].why.source[..]), ("-", &b"t"[..]));
     intake.acknowledge([batch.tag]);
     assert_eq!(safe(&peer), 2);
 }

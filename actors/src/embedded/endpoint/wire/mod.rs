@@ -18,9 +18,14 @@ use mqtt_protocol_core::mqtt::connection::{PacketBuildResult, PacketBuilder};
 
 pub(crate) use packets::{Code, Connect, Fault, Incoming, Publish, Subscribe, Terms, Version, Will};
 
+/// The largest CONNECT, in bytes: its texts at their longest, nearly. Who sends it has not said who it is, and memory is
+/// taken for all of a packet when its length is read.
+const CONNECT_LIMIT: u32 = 256 << 10;
+
 /// One connection's bytes.
 pub(crate) struct Wire {
     framing: PacketBuilder,
+    packet_limit: u32,
     /// The first byte has come.
     begun: bool,
     version: Option<Version>,
@@ -29,10 +34,11 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// A connection on which nothing was said; packets above `packet_limit` bytes are refused.
+    /// A connection on which nothing was said; packets above `packet_limit` bytes are refused, and a CONNECT
+    /// above 256 KiB.
     pub(crate) fn new(packet_limit: u32) -> Self {
-        let framing = PacketBuilder::with_maximum_packet_size(packet_limit);
-        Wire { framing, begun: false, version: None, send_limit: usize::MAX }
+        let framing = PacketBuilder::with_maximum_packet_size(packet_limit.min(CONNECT_LIMIT));
+        Wire { framing, packet_limit, begun: false, version: None, send_limit: usize::MAX }
     }
 
     /// The version that the client speaks, once it has said so.
@@ -67,6 +73,7 @@ impl Wire {
                     let packet = decode::decode(&raw, version);
                     if let Ok(Incoming::Connect(connect)) = &packet {
                         self.send_limit = connect.packet_limit as usize;
+                        self.framing = PacketBuilder::with_maximum_packet_size(self.packet_limit);
                     }
                     return Some(packet);
                 }
