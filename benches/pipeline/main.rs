@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4_000)]
     rate: usize,
     /// How long a live run is measured.
-    #[arg(long, default_value_t = 8, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 8, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(2..=600))]
     live: u64,
     /// How often engine and bare loop take turns; the median counts.
     #[arg(long, default_value_t = 3)]

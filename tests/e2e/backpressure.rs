@@ -8,8 +8,8 @@ use telemill_services::Redis;
 
 use crate::support::{DEADLINE, Load, Pace, Publisher, Site, Telemill, by_night, let_pass};
 
-/// What may be held while Redis hangs: the mailboxes of the eight stages, the dead letters and the commands (2 MiB each,
-/// as the test sets them where it matters), the consumers' and producers' own queues, and what the allocator keeps.
+/// What may be held while Redis hangs: behind `to_store` its mailbox and the writer's (16 MiB each, the default), what the
+/// source has read ahead (64 MiB), and as much again for the other stages, the producers' queues and the allocator.
 const BOUND: u64 = 160 << 20;
 const PACE: Pace = Pace { devices: 50, rate: 1000, size: 24 << 10, unfit_every: None };
 

@@ -22,6 +22,10 @@ use tokio::time::Instant;
 /// A beat comes every second. One that comes later than this says that the process stood still.
 const LATE: Duration = Duration::from_secs(3);
 
+/// How far the two clocks may go apart from beat to beat without one having been set, in milliseconds: they are read one
+/// after the other, and the wall's is disciplined.
+const APART: u64 = 100;
+
 /// A span of time in which the slot's session was alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -90,7 +94,9 @@ impl Pulse {
         self.since = alive.then_some(wall);
         let passed = passed.as_millis().min(u128::from(wall.0)) as u64;
         let since = covered.filter(|_| alive && passed <= LATE.as_millis() as u64)?;
-        Some(Span { since: since.max(Timestamp(wall.0 - passed)), time: wall })
+        let at_most = Timestamp(wall.0 - passed);
+        let was_set = at_most.0 > since.0 + APART;
+        Some(Span { since: if was_set { at_most } else { since }, time: wall })
     }
 }
 

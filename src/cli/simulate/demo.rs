@@ -124,7 +124,7 @@ impl Ingress {
 fn ingress(plan: &Plan) -> Option<Ingress> {
     let stage = plan.stages.iter().find(|stage| stage.kind == MqttIngress::KIND)?;
     let name = stage.connection.as_deref()?;
-    let endpoint = || plan.connections.typed::<EmbeddedConnection>(name).filter(|c| !c.endpoint().asks_who_connects());
+    let endpoint = || plan.connections.typed::<EmbeddedConnection>(name).filter(|c| c.endpoint().takes_plain_clients());
     let broker = plan.connections.typed::<MqttConnection>(name).map(Ingress::Broker);
     broker.or_else(|| endpoint().map(Ingress::Endpoint))
 }

@@ -70,8 +70,10 @@ pub(super) fn cut_torn(dir: &Path, mark: &Mark) -> Result<(), DiskError> {
 pub(super) fn write_again(dir: &Path) -> Result<(), DiskError> {
     for path in journals(dir)? {
         let again = fs::read(&path).and_then(|bytes| {
+            // The zeros at its end take no room so far, and there may be none.
+            let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
             let mut file = OpenOptions::new().write(true).open(&path)?;
-            file.write_all(&bytes)?;
+            file.write_all(bytes.get(..used).unwrap_or_default())?;
             file.sync_all()
         });
         again.map_err(|error| DiskError::io(&format!("writing {} again", path.display()), &error))?;

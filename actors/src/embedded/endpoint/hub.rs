@@ -59,7 +59,6 @@ struct HeldWill {
     client: ClientId,
     due: Instant,
     will: Will,
-    access: Access,
 }
 
 #[derive(Default)]
@@ -206,7 +205,7 @@ impl Hub {
         client: &ClientId,
         generation: Generation,
         expiry: Option<u32>,
-        will: Option<(Will, Access)>,
+        will: Option<Will>,
         now: Instant,
     ) -> Vec<Change> {
         let mut changes = Vec::new();
@@ -229,10 +228,10 @@ impl Hub {
                 session.expires_at = Some(at);
                 inner.next_expiry = Some(inner.next_expiry.map_or(at, |next| next.min(at)));
             }
-            if let Some((will, access)) = will {
+            if let Some(will) = will {
                 // It is said when its delay is over, or when the session ends, whichever comes first.
                 let due = now + Duration::from_secs(will.delay.min(expiry).into());
-                inner.wills.push(HeldWill { client: client.clone(), due, will, access });
+                inner.wills.push(HeldWill { client: client.clone(), due, will });
             }
         });
         changes
@@ -303,7 +302,7 @@ impl Hub {
     }
 
     /// Time has passed: ends sessions whose time is over, and hands out the wills that are due.
-    pub(crate) fn tick(&self, now: Instant) -> (Vec<Change>, Vec<(ClientId, Will, Access)>) {
+    pub(crate) fn tick(&self, now: Instant) -> (Vec<Change>, Vec<(ClientId, Will)>) {
         self.with(|inner| {
             let mut changes = Vec::new();
             if inner.next_expiry.is_some_and(|next| next <= now) {
@@ -322,17 +321,16 @@ impl Hub {
             let (due, later) = std::mem::take(&mut inner.wills).into_iter().partition(|held| held.due <= now);
             inner.wills = later;
             let due: Vec<HeldWill> = due;
-            (changes, due.into_iter().map(|held| (held.client, held.will, held.access)).collect())
+            (changes, due.into_iter().map(|held| (held.client, held.will)).collect())
         })
     }
 
-    /// Tells all connections to leave, and returns them.
-    pub(crate) fn dismiss(&self, code: Code) -> Vec<Arc<Peer>> {
+    /// Tells all connections to leave.
+    pub(crate) fn dismiss(&self, code: Code) {
         let peers: Vec<_> = self.with(|inner| inner.sessions.values().filter_map(|s| s.peer.clone()).collect());
         for peer in &peers {
             peer.leave(code);
         }
-        peers
     }
 }
 

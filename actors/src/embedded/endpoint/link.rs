@@ -2,7 +2,7 @@
 //!
 //! All of it in turns, so that nothing waits for anything else: reading does not wait for acknowledgements (they come
 //! from the intake), and pings are answered while PUBACKs are held back. Nothing is read while the intake is full, while
-//! the client owes too many acknowledgements' room, or while it does not take what is sent to it; its keep-alive stands
+//! the client is owed too many acknowledgements, or while it does not take what is sent to it; its keep-alive stands
 //! meanwhile. Bounded: one read, what it owes, and [`UNSENT`] bytes on their way out.
 
 use std::io;

@@ -111,7 +111,7 @@ impl Listener {
         let now = Instant::now();
         let (changes, wills) = hub.tick(now);
         self.shared.commit_behind(changes);
-        for (client, will, _) in wills {
+        for (client, will) in wills {
             debug!(code = "mqtt_endpoint::will", client = &*client, "a will that was held back is said");
             intake.put(&mut vec![self.shared.draft_of_will(will)], &Arc::new(Peer::new()), self.shared.now());
         }

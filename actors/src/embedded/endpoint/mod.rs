@@ -86,9 +86,9 @@ impl Endpoint {
         &self.settings
     }
 
-    /// Whether a client has to say who it is: by a password, or by a certificate.
-    pub fn asks_who_connects(&self) -> bool {
-        self.settings.users.is_some() || self.settings.tls.is_some()
+    /// Whether any client on this machine may connect: without TLS, and without saying who it is.
+    pub fn takes_plain_clients(&self) -> bool {
+        self.settings.users.is_none() && self.settings.tls.is_none()
     }
 
     /// Where it listens, or listened last: the port is known where the settings leave it to the system.

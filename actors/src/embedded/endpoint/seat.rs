@@ -63,8 +63,8 @@ impl Seat {
         peer: &Arc<Peer>,
         shared: &Arc<Shared>,
     ) -> Result<(Seat, Answer), Code> {
-        if shared.intake.level() == Level::Full {
-            // Nobody is read, and each further connection would leave its will when it ends.
+        if connect.will.is_some() && shared.intake.level() == Level::Full {
+            // While nobody is read connections come and go, and each would leave one more will.
             return Err(Code::SERVER_BUSY);
         }
         let access = shared.gate.identify(&mut connect, certified).await?;
@@ -197,7 +197,7 @@ impl Seat {
         }
         let Shared { hub, intake, .. } = &*self.shared;
         let (now, held) = match will {
-            Some(will) if will.delay > 0 => (None, Some((will, self.access.clone()))),
+            Some(will) if will.delay > 0 => (None, Some(will)),
             will => (will, None),
         };
         if let Some(will) = now {

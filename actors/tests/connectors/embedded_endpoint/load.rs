@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use super::fixture::Site;
 use super::program::Program;
 use super::raw::{PING, PONG, Raw, SILENCE, connect, packet, publish, subscribe};
+use super::sessions::with_will;
 use crate::mqtt_support::{Counters, SOON, soon};
 
 /// Held by those that measure the memory of the process.
@@ -175,6 +176,9 @@ async fn memory_is_bounded_and_keep_alives_stand_while_nobody_is_read() {
     }
     assert!(most < 130 << 20, "{most} bytes");
     assert!(tasks.iter().all(|task| !task.is_finished()), "nobody is acknowledged, and nobody sent away");
+    let mut raw = Raw::open(endpoint.port).await;
+    raw.send(&with_will(4, 0)).await;
+    assert_eq!(raw.rest().await, [0x20, 2, 0, 3], "a will would be kept beyond the bound");
     endpoint.flow();
     flowing.send_replace(true);
     for task in tasks {

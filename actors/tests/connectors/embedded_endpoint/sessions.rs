@@ -138,7 +138,7 @@ async fn a_second_connection_takes_over_and_order_is_kept() {
 }
 
 /// A CONNECT with a will: `gone` on `devices/d1/hello`.
-fn with_will(version: u8, delay: u8) -> Vec<u8> {
+pub(super) fn with_will(version: u8, delay: u8) -> Vec<u8> {
     let (properties, will): (&[u8], Vec<u8>) = match version {
         5 => (&[5, 0x11, 0, 0, 0, 60], vec![5, 0x18, 0, 0, 0, delay]),
         _ => (&[], Vec::new()),

@@ -113,7 +113,7 @@ fn a_second_connection_takes_the_place_of_the_first() {
     // What the first one says on its way out has no effect.
     let will = Will { topic: "t".to_owned(), payload: Bytes::new(), qos: 0, delay: 5 };
     let now = Instant::now();
-    let held = Some((will, Access::Anyone));
+    let held = Some(will);
     assert_eq!(hub.detach(&client("d1"), first.generation, Some(0), held, now), []);
     assert_eq!(hub.counts(), (1, 1));
     assert!(hub.tick(now + Duration::from_secs(60)).1.is_empty());
@@ -183,7 +183,7 @@ fn a_will_is_held_back_until_its_delay_is_over_or_the_client_is_back() {
     let will = |delay| Will { topic: "t".to_owned(), payload: Bytes::new(), qos: 0, delay };
     let gone = |name: &str, expiry, delay| {
         let (attached, _) = attach(&hub, name, false, expiry);
-        hub.detach(&client(name), attached.generation, None, Some((will(delay), Access::Anyone)), now);
+        hub.detach(&client(name), attached.generation, None, Some(will(delay)), now);
     };
     gone("d1", 50, 10);
     assert!(hub.tick(now + Duration::from_secs(9)).1.is_empty());
