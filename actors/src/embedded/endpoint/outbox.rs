@@ -52,9 +52,9 @@ impl Outbox {
         self.sent.len() + self.waiting.len()
     }
 
-    /// Whether a command is in it already: it was submitted again after a restart.
-    pub(crate) fn holds(&self, id: EventId) -> bool {
-        self.sent.iter().map(|(_, queued)| queued).chain(&self.waiting).any(|queued| queued.id == id)
+    /// A command that is in it already: it was submitted again, because its batch failed or after a restart.
+    pub(crate) fn find(&mut self, id: EventId) -> Option<&mut Queued> {
+        self.sent.iter_mut().map(|(_, queued)| queued).chain(&mut self.waiting).find(|queued| queued.id == id)
     }
 
     /// The places of all commands.
@@ -210,10 +210,10 @@ mod tests {
     fn a_command_is_known_while_it_is_in() {
         let mut outbox = outbox(2);
         let id = |n: u128| EventId(Ulid(n));
-        assert!(outbox.holds(id(1)) && outbox.holds(id(2)) && !outbox.holds(id(3)));
+        assert!(outbox.find(id(1)).is_some() && outbox.find(id(2)).is_some() && outbox.find(id(3)).is_none());
         let _ = outbox.next(1);
-        assert!(outbox.holds(id(1)));
+        assert!(outbox.find(id(1)).is_some());
         outbox.settle(1);
-        assert!(!outbox.holds(id(1)));
+        assert!(outbox.find(id(1)).is_none());
     }
 }

@@ -15,7 +15,7 @@ pub(crate) enum Handed {
     Keep(Promised, Change),
     /// It is on its way to a client whose session ends with its connection; told when the client has it.
     Sent(oneshot::Receiver<()>),
-    /// It was in the session already.
+    /// It was in a session that outlives its connection already.
     Known,
     /// No session has a subscription for it.
     Nobody,
@@ -51,8 +51,16 @@ impl Hub {
         if qos == 0 && session.peer.is_none() {
             return None;
         }
-        if session.outbox.holds(id) {
-            return Some(Handed::Known);
+        if let Some(queued) = session.outbox.find(id) {
+            return Some(match &mut queued.taken {
+                None => Handed::Known,
+                // Nothing keeps it but the connection: who asks again waits for the client as who asked first did.
+                Some(taken) => {
+                    let (again, receiver) = oneshot::channel();
+                    *taken = again;
+                    Handed::Sent(receiver)
+                }
+            });
         }
         if session.outbox.len() + session.promised >= self.limits.commands {
             return Some(Handed::Full);

@@ -237,6 +237,20 @@ fn a_device_without_a_kept_session_is_waited_for() {
 }
 
 #[test]
+fn who_submits_again_waits_for_the_device_as_who_submitted_first() {
+    let hub = hub();
+    let (first, _) = attach(&hub, "d1", true, 0);
+    subscribe(&hub, "d1", first.generation);
+    let Handed::Sent(gone) = command(&hub, "d1", 1) else { panic!() };
+    drop(gone);
+    let Handed::Sent(mut taken) = command(&hub, "d1", 1) else { panic!() };
+    assert!(next(&hub, "d1", first.generation).is_some() && next(&hub, "d1", first.generation).is_none(), "once");
+    assert!(taken.try_recv().is_err());
+    hub.settle(&client("d1"), first.generation, 1, true);
+    assert_eq!(taken.try_recv(), Ok(()));
+}
+
+#[test]
 fn what_was_kept_is_there_after_a_restart() {
     let hub = hub();
     let now = Instant::now();
