@@ -5,6 +5,7 @@ mod backpressure;
 mod bad_input;
 mod cli;
 mod crash;
+mod embedded_crash;
 mod mistakes;
 mod pipeline;
 mod presence;
