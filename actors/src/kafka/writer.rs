@@ -9,7 +9,9 @@ use telemill_engine::topology::{ByteSize, HumanDuration};
 
 use super::producer::Settings;
 
-const LINGER: Duration = Duration::from_millis(2);
+/// None: records come to the client in batches, and while some are on their way the stage gathers more. Waiting in the
+/// client as well, partition by partition, doubled the time to the store at 2,000 records/s and saved no CPU time.
+const LINGER: Duration = Duration::ZERO;
 const MAX_LINGER: Duration = Duration::from_secs(1);
 const BUFFER: u64 = 64 << 20;
 const MIN_BUFFER: u64 = 1 << 20;

@@ -51,7 +51,7 @@ pub struct KafkaRouterSpec {
     /// partitions. A record of any other kind goes to the dead letters.
     #[serde(default)]
     pub routes: Option<BTreeMap<String, String>>,
-    /// How long a record may wait for others to share a request with it; 2ms when absent.
+    /// How long a record may wait for others to share a request with it; not at all when absent.
     #[serde(default)]
     pub linger: Option<HumanDuration>,
     /// How batches are compressed; `none` when absent.
