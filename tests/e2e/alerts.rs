@@ -61,7 +61,8 @@ fn a_rule_fires_after_its_time_and_resolves_by_its_clear_condition() {
     assert_eq!(firing["annotations"]["summary"], format!("{device} at 81 °C"));
     let held = firing["log_time"].as_u64().zip(pending["log_time"].as_u64()).map(|(end, start)| end - start);
     assert!(
-        held.is_some_and(|ms| (2000..3000).contains(&ms)),
+        // Time comes in marks, about one a second.
+        held.is_some_and(|ms| (2000..=3200).contains(&ms)),
         "a rule of 2 s was held for {held:?} ms of the log's own time"
     );
     wait_until(DEADLINE, "the alert on the board", || {

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
 use telemill_services::{unique_name, wait_until};
 
 use crate::support::{DEADLINE, Telemill};
@@ -48,11 +47,6 @@ fn history(telemill: &Telemill, device: &str) -> (Vec<u64>, HashSet<String>) {
     (numbers, ids)
 }
 
-fn alert_of(telemill: &Telemill, device: &str) -> Option<Value> {
-    let alerts = telemill.http.get("/api/v1/alerts").json();
-    alerts.as_array()?.iter().find(|alert| alert["device_id"] == device && alert["state"] == "firing").cloned()
-}
-
 #[test]
 fn a_fleet_is_there_and_is_there_again_after_a_restart() {
     let quick_start = QuickStart::new();
@@ -66,8 +60,18 @@ fn a_fleet_is_there_and_is_there_again_after_a_restart() {
     telemill.drain();
 
     let telemill = quick_start.run();
-    let alert = wait_until(DEADLINE, "the alert that was firing", || alert_of(&telemill, "device-100"));
-    assert_eq!((&alert["fingerprint"], &alert["sequence"]), (&fired["fingerprint"], &fired["sequence"]));
+    // The new fleet begins cool: the alert that was firing ends, and none but that one.
+    let stream = telemill.http.events("/api/v1/alerts/stream", Some("beginning"));
+    let mut transitions = Vec::new();
+    while transitions.last().is_none_or(|(state, _)| state != "resolved") {
+        let (_, alert) = stream.next();
+        if alert["device_id"] == "device-100" {
+            assert_eq!(alert["fingerprint"], fired["fingerprint"]);
+            transitions.push((alert["state"].as_str().unwrap_or_default().to_owned(), alert["sequence"].as_u64()));
+        }
+    }
+    let expect = [("pending", 1), ("firing", 2), ("resolved", 3)];
+    assert_eq!(transitions, expect.map(|(state, sequence)| (state.to_owned(), Some(sequence))));
     // The new fleet counts from 1 again, behind what the first had sent.
     let (numbers, ids) = wait_until(DEADLINE, "the history of both fleets", || {
         let (numbers, ids) = history(&telemill, "device-7");
