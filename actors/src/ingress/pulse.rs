@@ -177,8 +177,10 @@ mod tests {
         ]);
     }
 
-    /// Beats at times of both clocks, in milliseconds, and the marks expected of them.
-    fn check_clocks(beats: &[(u64, u64, Option<(u64, u64)>)]) {
+    /// A beat: the monotonic clock, the wall's, and the mark expected, in milliseconds.
+    type Beat = (u64, u64, Option<(u64, u64)>);
+
+    fn check_clocks(beats: &[Beat]) {
         let start = Instant::now();
         let mut pulse = Pulse::new(Duration::from_secs(60), start);
         pulse.serves(start, Timestamp(100_000));
