@@ -114,7 +114,9 @@ fn alerts(api: &str, start: Instant) -> anyhow::Result<Receiver<Duration>> {
     std::thread::spawn(move || -> anyhow::Result<()> {
         for line in lines {
             let line = line?;
-            if line.starts_with("data: ") && line.contains("\"alertname\":\"Probe\"") {
+            // The device's next record ends the alert: that transition has another value.
+            let is_probe = line.starts_with("data: ") && line.contains("\"alertname\":\"Probe\"");
+            if is_probe && line.contains("\"state\":\"firing\"") {
                 took.send(since(line.as_bytes(), b"\"value\":", start).context("no value in an alert")?)?;
             }
         }
