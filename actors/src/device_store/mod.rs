@@ -2,6 +2,7 @@
 //! failed holds up, and how a subscriber that is slow is kept from costing memory.
 
 pub(crate) mod flight;
+pub(crate) mod settings;
 pub(crate) mod updates;
 
 use telemill_engine::batch::Batch;

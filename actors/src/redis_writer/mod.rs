@@ -21,7 +21,6 @@ mod presence;
 
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::poll;
@@ -36,7 +35,7 @@ use telemill_engine::stage::{BuildError, Component, StageError};
 use telemill_engine::topology::HumanDuration;
 
 use crate::device_store::flight::{self, Flight};
-use crate::device_store::is_guarded;
+use crate::device_store::{is_guarded, settings};
 use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
 use arguments::Arguments;
 use devices::Devices;
@@ -53,19 +52,11 @@ pub struct RedisWriterSpec {
     /// The `redis` connection to write to.
     pub connection: String,
     /// How far back a device's history reaches, in whole seconds; also how long it stays once the device falls silent.
-    #[serde(default = "default_history")]
+    #[serde(default = "settings::default_history")]
     pub history: HumanDuration,
     /// How many batches may be on their way at once, 1 to 32.
-    #[serde(default = "default_window")]
+    #[serde(default = "settings::default_window")]
     pub window: usize,
-}
-
-fn default_history() -> HumanDuration {
-    Duration::from_secs(5 * 3600).into()
-}
-
-fn default_window() -> usize {
-    4
 }
 
 /// [`RedisWriterSpec`], proven.
@@ -97,20 +88,9 @@ impl Component for RedisWriter {
     type Checked = RedisWriterConfig;
 
     fn check(spec: RedisWriterSpec, cx: &mut CheckContext<'_>) -> Option<RedisWriterConfig> {
-        const WINDOW: std::ops::RangeInclusive<usize> = 1..=32;
-        let history = Duration::from(spec.history);
-        let whole = history.subsec_nanos() == 0 && !history.is_zero();
-        if !whole {
-            let hint = "timestamps in the history are whole seconds; write a duration such as 5h";
-            cx.problem("history", "redis_writer::bad_history", "history is to be one or more whole seconds", hint);
-        }
-        let fits = WINDOW.contains(&spec.window);
-        if !fits {
-            let message = format!("window is {}, and is to be from 1 to 32", spec.window);
-            cx.problem("window", "redis_writer::bad_window", message, "4 keeps one connection busy");
-        }
+        let history = settings::check(spec.history, spec.window, "4 keeps one connection busy", cx);
         let connection = cx.connection::<RedisConnection>("connection", &spec.connection)?;
-        (whole && fits).then(|| RedisWriterConfig { connection, history_secs: history.as_secs(), window: spec.window })
+        Some(RedisWriterConfig { connection, history_secs: history?.as_secs(), window: spec.window })
     }
 
     async fn build(checked: &RedisWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {

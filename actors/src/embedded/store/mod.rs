@@ -36,7 +36,7 @@ use thiserror::Error;
 use super::EmbeddedConnection;
 use super::disk::{Disk, DiskError};
 use crate::device_store::flight::{self, Flight};
-use crate::device_store::is_guarded;
+use crate::device_store::{is_guarded, settings};
 use apply::Applying;
 use devices::Devices;
 use entry::Retention;
@@ -51,19 +51,11 @@ pub struct EmbeddedWriterSpec {
     /// The `embedded` connection to write to.
     pub connection: String,
     /// How far back a device's history reaches, in whole seconds; also how long it stays once the device falls silent.
-    #[serde(default = "default_history")]
+    #[serde(default = "settings::default_history")]
     pub history: HumanDuration,
     /// How many batches may be on their way at once, 1 to 32.
-    #[serde(default = "default_window")]
+    #[serde(default = "settings::default_window")]
     pub window: usize,
-}
-
-fn default_history() -> HumanDuration {
-    Duration::from_secs(5 * 3600).into()
-}
-
-fn default_window() -> usize {
-    4
 }
 
 /// [`EmbeddedWriterSpec`], proven.
@@ -95,20 +87,9 @@ impl Component for EmbeddedWriter {
     type Checked = EmbeddedWriterConfig;
 
     fn check(spec: EmbeddedWriterSpec, cx: &mut CheckContext<'_>) -> Option<EmbeddedWriterConfig> {
-        const WINDOW: std::ops::RangeInclusive<usize> = 1..=32;
-        let history = Duration::from(spec.history);
-        let whole = history.subsec_nanos() == 0 && !history.is_zero();
-        if !whole {
-            let hint = "timestamps in the history are whole seconds; write a duration such as 5h";
-            cx.problem("history", "redis_writer::bad_history", "history is to be one or more whole seconds", hint);
-        }
-        let fits = WINDOW.contains(&spec.window);
-        if !fits {
-            let message = format!("window is {}, and is to be from 1 to 32", spec.window);
-            cx.problem("window", "redis_writer::bad_window", message, "4 keeps the disk busy");
-        }
+        let history = settings::check(spec.history, spec.window, "4 keeps the disk busy", cx);
         let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection)?;
-        (whole && fits).then_some(EmbeddedWriterConfig { connection, history, window: spec.window })
+        Some(EmbeddedWriterConfig { connection, history: history?, window: spec.window })
     }
 
     async fn build(checked: &EmbeddedWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {
