@@ -9,20 +9,16 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
-use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
 use telemill_engine::stage::{BuildError, Component};
 
 use super::EmbeddedConnection;
 use super::log::Log;
-use super::log::frame::FrameHeaders;
 use super::router::EmbeddedRecall;
-use super::submit::{Form, Lives, Submitter, WINDOW, Written};
-use crate::log::headers::HeaderWriter;
-use crate::log::message::NO_DEVICE;
+use super::submit::{Lives, Submitter, WINDOW};
+use crate::log::form::LetterForm;
 use crate::log::spec::{check_topic, topic_of_letters};
 
 /// Dead letters as written.
@@ -70,7 +66,7 @@ impl Component for EmbeddedDeadLetters {
         let topics = log.ensure(std::slice::from_ref(&checked.declared)).await?;
         let recall = EmbeddedRecall { log: log.clone(), topics: topics.clone() };
         cx.ports.offer_recall(&cx.stage, Arc::new(recall));
-        let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
+        let form = LetterForm::new(cx.clock.clone());
         let submitter = Submitter::new(&log, topics, None, form, cx.clock.clone(), &checked.lives).await?;
         Ok(EmbeddedDeadLetters { submitter })
     }
@@ -83,27 +79,5 @@ impl Sink for EmbeddedDeadLetters {
 
     async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         self.submitter.submit(batch).await
-    }
-}
-
-struct LetterForm {
-    clock: Clock,
-    headers: HeaderWriter,
-}
-
-impl Form for LetterForm {
-    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a> {
-        let headers: FrameHeaders = self.headers.record(record);
-        let (headers, keyless) = match &record.dead {
-            Some(dead) => {
-                let headers = self.headers.dead(headers, dead, self.clock.now());
-                (headers, dead.reason == Reason::BAD_DEVICE_ID)
-            }
-            None => (headers, false),
-        };
-        let name = record.device.as_str();
-        let key = (!keyless && name != NO_DEVICE).then_some(name.as_bytes());
-        let value = record.message.as_ref().unwrap_or(&record.payload);
-        Written::Record { topic: 0, key, value, headers }
     }
 }

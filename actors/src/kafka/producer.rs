@@ -20,6 +20,7 @@ use super::connection::KafkaConnection;
 use super::ledger::{ItemKey, Ledger, Offsets, Target};
 use super::reports::{Client, Place, Reports, SendError, send_error};
 use super::topics::EnsuredTopic;
+use crate::log::form::Outgoing;
 
 /// How a producer trades latency, CPU and memory.
 #[derive(Clone, Debug)]
@@ -54,15 +55,6 @@ pub(crate) struct Producer {
 struct Poller {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<()>,
-}
-
-/// A record on its way.
-pub(crate) struct Outgoing<'a> {
-    /// An index into the producer's topics.
-    pub(crate) topic: usize,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: &'a [u8],
-    pub(crate) headers: OwnedHeaders,
 }
 
 impl Producer {
@@ -106,7 +98,12 @@ impl Producer {
     }
 
     /// Hands a record to the client, which copies it. Never blocks.
-    pub(crate) fn send(&self, item: ItemKey, index: usize, record: Outgoing<'_>) -> Result<(), SendError> {
+    pub(crate) fn send(
+        &self,
+        item: ItemKey,
+        index: usize,
+        record: Outgoing<'_, OwnedHeaders>,
+    ) -> Result<(), SendError> {
         let Some(client) = self.client.as_ref().filter(|_| !self.reports.is_broken()) else {
             return Err(SendError::Broken(self.reports.why_broken()));
         };

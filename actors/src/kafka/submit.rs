@@ -5,34 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use rdkafka::message::OwnedHeaders;
 use telemill_engine::batch::Batch;
-use telemill_engine::record::{Reason, Record};
 use telemill_engine::sink::{Completion, Submitted};
 use tokio::sync::oneshot;
 
 use super::handover::Earlier;
 use super::ledger::{BatchKey, ItemKey};
-use super::producer::{Outgoing, Producer, ProducerView};
+use super::producer::{Producer, ProducerView};
 use super::reports::{MAX_BATCH, SendError};
-use crate::log::mark::Alive;
-
-/// How a sink writes its records.
-pub(crate) trait Form: Send + 'static {
-    /// What is to be written for a record.
-    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a>;
-}
-
-/// What is to be written for a record.
-pub(crate) enum Written<'a> {
-    /// This.
-    Record(Outgoing<'a>),
-    /// A mark, to every partition of the marks' topic, once everything before it is durable.
-    Mark(Alive),
-    /// Nothing.
-    Nothing,
-    /// Nothing can be: the record is at fault.
-    Unfit(Reason, String),
-}
+use crate::log::form::{Form, Written};
 
 /// How many batches a Kafka sink takes at once.
 pub(crate) const WINDOW: usize = 8;
@@ -55,7 +37,7 @@ struct Begun {
     sent: usize,
 }
 
-impl<F: Form> Submitter<F> {
+impl<F: Form<OwnedHeaders>> Submitter<F> {
     pub(crate) fn new(producer: Producer, form: F, earlier: Earlier) -> Self {
         Submitter { producer, form, earlier, backlog: VecDeque::new() }
     }

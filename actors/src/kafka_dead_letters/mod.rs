@@ -9,9 +9,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
-use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
-use telemill_engine::record::{Reason, Record};
 use telemill_engine::registry::Description;
 use telemill_engine::sink::{Completion, Sink};
 use telemill_engine::stage::{BuildError, Component};
@@ -19,13 +17,12 @@ use telemill_engine::topology::ByteSize;
 
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::handover::Lives;
-use crate::kafka::producer::{Outgoing, Producer, Settings};
+use crate::kafka::producer::{Producer, Settings};
 use crate::kafka::recall::Tails;
-use crate::kafka::submit::{Form, Submitter, WINDOW, Written};
+use crate::kafka::submit::{Submitter, WINDOW};
 use crate::kafka::topics::ensure;
 use crate::kafka::writer::{Compression, check_settings};
-use crate::log::headers::HeaderWriter;
-use crate::log::message::NO_DEVICE;
+use crate::log::form::LetterForm;
 use crate::log::spec::{check_topic, topic_of_letters};
 
 /// Dead letters as written.
@@ -87,8 +84,7 @@ impl Component for KafkaDeadLetters {
         let topics = ensure(connection, std::slice::from_ref(declared)).await?;
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
         let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, None, before)?;
-        let form = LetterForm { clock: cx.clock.clone(), headers: HeaderWriter::default() };
-        let submitter = Submitter::new(producer, form, earlier);
+        let submitter = Submitter::new(producer, LetterForm::new(cx.clock.clone()), earlier);
         let view = submitter.view();
         lives.begin(view.clone(), &topics, began);
         cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view)));
@@ -107,27 +103,5 @@ impl Sink for KafkaDeadLetters {
 
     async fn close(&mut self) {
         self.submitter.close().await;
-    }
-}
-
-struct LetterForm {
-    clock: Clock,
-    headers: HeaderWriter,
-}
-
-impl Form for LetterForm {
-    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a> {
-        let headers = self.headers.record(record);
-        let (headers, keyless) = match &record.dead {
-            Some(dead) => {
-                let headers = self.headers.dead(headers, dead, self.clock.now());
-                (headers, dead.reason == Reason::BAD_DEVICE_ID)
-            }
-            None => (headers, false),
-        };
-        let name = record.device.as_str();
-        let key = (!keyless && name != NO_DEVICE).then_some(name.as_bytes());
-        let value = record.message.as_ref().unwrap_or(&record.payload);
-        Written::Record(Outgoing { topic: 0, key, value, headers })
     }
 }

@@ -6,7 +6,6 @@
 //! fixed in `docs/formats.md`, "Message", "Headers" and "Time".
 
 mod alert_log;
-mod form;
 mod journal;
 
 use std::collections::BTreeMap;
@@ -29,10 +28,10 @@ use crate::kafka::reports::MAX_TOPICS;
 use crate::kafka::submit::{Submitter, WINDOW};
 use crate::kafka::topics::ensure;
 use crate::kafka::writer::{Compression, check_settings};
+use crate::log::form::RouterForm;
 use crate::log::route::{Route, RouterKey, check_targets};
 
 use alert_log::KafkaAlertLog;
-use form::RouterForm;
 use journal::KafkaJournal;
 
 /// `kafka_router` as written.

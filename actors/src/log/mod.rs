@@ -12,6 +12,7 @@ pub mod spec;
 pub(crate) mod begin;
 pub(crate) mod command;
 pub(crate) mod cursor;
+pub(crate) mod form;
 pub(crate) mod headers;
 pub(crate) mod ledger;
 pub(crate) mod merge;

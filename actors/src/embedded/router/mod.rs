@@ -15,16 +15,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::context::{BuildContext, CheckContext, Connection};
-use telemill_engine::record::{Kind, Reason, Record};
 use telemill_engine::registry::{Description, MarksRole};
 use telemill_engine::sink::{Completion, Sink};
 use telemill_engine::stage::{BuildError, Component};
 
 use super::EmbeddedConnection;
 use super::log::Log;
-use super::submit::{Form, Lives, Submitter, WINDOW, Written};
-use crate::log::headers::HeaderWriter;
-use crate::log::route::{Route, RouterKey, check_targets, value_of};
+use super::submit::{Lives, Submitter, WINDOW};
+use crate::log::form::RouterForm;
+use crate::log::route::{Route, RouterKey, check_targets};
 
 use alert_log::EmbeddedAlertLog;
 use journal::EmbeddedJournal;
@@ -93,7 +92,7 @@ impl Component for EmbeddedRouter {
             cx.ports.offer_journal(&cx.stage, Arc::new(journal));
             cx.ports.offer_alert_log(&cx.stage, Arc::new(EmbeddedAlertLog { log: log.clone(), topic, stage }));
         }
-        let form = RouterForm { route: route.clone(), headers: HeaderWriter::default(), message: Vec::new() };
+        let form = RouterForm::new(route.clone());
         let submitter = Submitter::new(&log, topics, marks, form, cx.clock.clone(), lives).await?;
         Ok(EmbeddedRouter { submitter })
     }
@@ -106,32 +105,5 @@ impl Sink for EmbeddedRouter {
 
     async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         self.submitter.submit(batch).await
-    }
-}
-
-/// Writes records as `docs/formats.md` says.
-struct RouterForm {
-    route: Route,
-    headers: HeaderWriter,
-    message: Vec<u8>,
-}
-
-impl Form for RouterForm {
-    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a> {
-        if record.dead.is_some() {
-            return Written::Nothing;
-        }
-        if record.kind == Kind::Mark {
-            return match serde_json::from_slice(&record.payload) {
-                Ok(alive) => Written::Mark(alive),
-                Err(error) => Written::Unfit(Reason::BAD_ENVELOPE, format!("not a mark: {error}")),
-            };
-        }
-        let Some(topic) = self.route.of(&record.kind) else {
-            return Written::Unfit(Reason("no_route"), format!("there is no route for kind `{}`", record.kind));
-        };
-        let value = value_of(record, &mut self.message);
-        let headers = self.headers.record(record);
-        Written::Record { topic, key: Some(record.device.as_str().as_bytes()), value, headers }
     }
 }

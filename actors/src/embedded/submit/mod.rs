@@ -19,6 +19,7 @@ use telemill_engine::sink::{Completion, Rejection, Submitted};
 use super::disk::Tx;
 use super::log::frame::{self, FrameHeaders};
 use super::log::{Append, Appender, Log, LogError, Topic};
+use crate::log::form::{Form, Outgoing, Written};
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::{Alive, MARK_VERSION, Mark};
 use crate::log::murmur2::partition_of;
@@ -30,24 +31,6 @@ use lane::{Known, Lane, MARKS, Passed};
 pub(super) const WINDOW: usize = 8;
 /// How long to wait before a full or failed disk is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How a record is to stand in the log.
-pub(super) enum Written<'a> {
-    /// As a record of the topic at this index.
-    Record { topic: usize, key: Option<&'a [u8]>, value: &'a [u8], headers: FrameHeaders },
-    /// As a mark, in every partition of the marks' topic.
-    Mark(Alive),
-    /// Not at all.
-    Nothing,
-    /// It cannot.
-    Unfit(Reason, String),
-}
-
-/// Says how records stand in the log.
-pub(super) trait Form: Send {
-    /// How this one does.
-    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a>;
-}
 
 enum Item {
     Record { topic: usize, record: Append },
@@ -68,7 +51,7 @@ pub(super) struct Submitter<F> {
     keyless: i32,
 }
 
-impl<F: Form> Submitter<F> {
+impl<F: Form<FrameHeaders>> Submitter<F> {
     pub(super) async fn new(
         log: &Arc<Log>,
         topics: Vec<Arc<Topic>>,
@@ -146,7 +129,7 @@ impl<F: Form> Submitter<F> {
             Written::Unfit(reason, detail) => return Err((reason, detail)),
             Written::Mark(_) if self.marks.is_none() => return Ok(None),
             Written::Mark(alive) => Item::Mark { id: record.id, alive },
-            Written::Record { topic: at, key, value, headers } => {
+            Written::Record(Outgoing { topic: at, key, value, headers }) => {
                 let topic = self.topics[at].clone();
                 let partition = match key {
                     Some(key) => partition_of(key, topic.partitions()),

@@ -11,6 +11,7 @@ use telemill_engine::ack::Guards;
 use telemill_engine::context::{CheckContext, Connection, Connections, Topics};
 use telemill_engine::peers::Peers;
 use telemill_engine::position::TopicId;
+use telemill_engine::record::Record;
 use telemill_engine::testing::record;
 
 use super::*;
@@ -18,14 +19,14 @@ use crate::kafka::connection::KafkaConnection;
 use crate::kafka::ledger::Offsets;
 use crate::kafka::producer::Settings;
 use crate::kafka::topics::EnsuredTopic;
-use rdkafka::message::OwnedHeaders;
+use crate::log::form::Outgoing;
 
 const TOPIC: &str = "t";
 
 struct Bare;
 
-impl Form for Bare {
-    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a> {
+impl Form<OwnedHeaders> for Bare {
+    fn write<'a>(&'a mut self, record: &'a Record) -> Written<'a, OwnedHeaders> {
         let (key, value) = (Some(record.device.as_str().as_bytes()), &record.payload[..]);
         Written::Record(Outgoing { topic: 0, key, value, headers: OwnedHeaders::new() })
     }
