@@ -33,8 +33,7 @@ mod watch;
 use std::sync::Arc;
 
 use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
-use telemill_engine::registry::{Description, MarksRole};
-use telemill_engine::runtime::TimeMode;
+use telemill_engine::registry::Description;
 use telemill_engine::source::Source;
 use telemill_engine::stage::{BuildError, Component};
 
@@ -46,7 +45,7 @@ use crate::kafka::connection::KafkaConnection;
 use crate::kafka::topics;
 use crate::log::command::topic_of_commands;
 use crate::log::reading::{Reading, Topic};
-use crate::log::spec::TimeBase;
+use crate::log::spec::{TimeBase, describe_source, equal_partitions};
 use command_log::KafkaCommandLog;
 use running::Running;
 use setup::Setup;
@@ -65,19 +64,7 @@ impl Component for KafkaSource {
     }
 
     fn describe(checked: &CheckedKafkaSource) -> Description {
-        Description {
-            reads: checked.topics.iter().map(|topic| topic.name.clone()).collect(),
-            marks: match checked.time {
-                TimeBase::Marks => MarksRole::Follows,
-                TimeBase::Records | TimeBase::Wall => MarksRole::None,
-            },
-            time: match checked.time {
-                TimeBase::Marks => None,
-                TimeBase::Records => Some(TimeMode::Records),
-                TimeBase::Wall => Some(TimeMode::Wall),
-            },
-            ..Description::default()
-        }
+        describe_source(&checked.topics, checked.time)
     }
 
     async fn build(checked: &CheckedKafkaSource, cx: &BuildContext) -> Result<Self, BuildError> {
@@ -85,14 +72,7 @@ impl Component for KafkaSource {
         let has_marks = marks.is_some();
         let declared: Vec<TopicDecl> = checked.topics.iter().cloned().chain(marks).collect();
         let ensured = topics::ensure(&checked.connection, &declared).await?;
-        let partitions = ensured.first().map_or(0, |leading| leading.partitions);
-        if let Some(other) = ensured.iter().find(|topic| topic.partitions != partitions) {
-            return Err(BuildError::Impossible(format!(
-                "topic `{}` has {} partitions and the leading topic `{}` has {partitions}: topics that are read together \
-                 need the same number, because who has a partition of the first reads the same partition of all",
-                other.name, other.partitions, ensured[0].name
-            )));
-        }
+        let partitions = equal_partitions(ensured.iter().map(|topic| (topic.name.as_str(), topic.partitions)))?;
         if let Some(commands) = topic_of_commands(checked.topics.iter().map(|topic| topic.name.as_str())) {
             cx.ports.offer_command_log(Arc::new(KafkaCommandLog::new(checked.connection.clone(), commands, &cx.stage)));
         }

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::context::{CheckContext, TopicDecl, Topics};
+use telemill_engine::registry::{Description, MarksRole};
+use telemill_engine::runtime::TimeMode;
+use telemill_engine::stage::BuildError;
 
 const LONGEST_NAME: usize = 249;
 const NAME_HINT: &str = "1 to 249 of A-Z a-z 0-9 . _ -";
@@ -42,6 +45,36 @@ pub(crate) fn check_read_topics(names: &[String], cx: &mut CheckContext<'_>) -> 
         topics.push(cx.topics.get(name));
     }
     topics
+}
+
+/// What a source that reads these topics is to the rest of the topology.
+pub(crate) fn describe_source(topics: &[TopicDecl], time: TimeBase) -> Description {
+    let (marks, time) = match time {
+        TimeBase::Marks => (MarksRole::Follows, None),
+        TimeBase::Records => (MarksRole::None, Some(TimeMode::Records)),
+        TimeBase::Wall => (MarksRole::None, Some(TimeMode::Wall)),
+    };
+    Description {
+        reads: topics.iter().map(|topic| topic.name.clone()).collect(),
+        marks,
+        time,
+        ..Description::default()
+    }
+}
+
+/// The number of partitions that topics have which are read together, from the name and the number of each; the first
+/// one leads.
+pub(crate) fn equal_partitions<'t>(topics: impl IntoIterator<Item = (&'t str, i32)>) -> Result<i32, BuildError> {
+    let mut topics = topics.into_iter();
+    let Some((leading, partitions)) = topics.next() else { return Ok(0) };
+    match topics.find(|(_, other)| *other != partitions) {
+        None => Ok(partitions),
+        Some((name, other)) => Err(BuildError::Impossible(format!(
+            "topic `{name}` has {other} partitions and the leading topic `{leading}` has {partitions}: topics that are \
+             read together need the same number, because who has a partition of the first reads the same partition of \
+             all"
+        ))),
+    }
 }
 
 /// Checks the name of a topic; false when there was a problem.

@@ -16,9 +16,7 @@ mod shared;
 use std::sync::Arc;
 
 use telemill_engine::context::{BuildContext, CheckContext, Connection, TopicDecl};
-
-use telemill_engine::registry::{Description, MarksRole};
-use telemill_engine::runtime::TimeMode;
+use telemill_engine::registry::Description;
 use telemill_engine::source::Source;
 use telemill_engine::stage::{BuildError, Component};
 
@@ -29,7 +27,7 @@ pub use reader::EmbeddedReader;
 use super::log::Log;
 use crate::log::command::topic_of_commands;
 use crate::log::reading::{Reading, Topic};
-use crate::log::spec::TimeBase;
+use crate::log::spec::{TimeBase, describe_source, equal_partitions};
 use command_log::EmbeddedCommandLog;
 use shared::Shared;
 
@@ -47,19 +45,7 @@ impl Component for EmbeddedSource {
     }
 
     fn describe(checked: &CheckedEmbeddedSource) -> Description {
-        Description {
-            reads: checked.topics.iter().map(|topic| topic.name.clone()).collect(),
-            marks: match checked.time {
-                TimeBase::Marks => MarksRole::Follows,
-                TimeBase::Records | TimeBase::Wall => MarksRole::None,
-            },
-            time: match checked.time {
-                TimeBase::Marks => None,
-                TimeBase::Records => Some(TimeMode::Records),
-                TimeBase::Wall => Some(TimeMode::Wall),
-            },
-            ..Description::default()
-        }
+        describe_source(&checked.topics, checked.time)
     }
 
     async fn build(checked: &CheckedEmbeddedSource, cx: &BuildContext) -> Result<Self, BuildError> {
@@ -68,16 +54,7 @@ impl Component for EmbeddedSource {
         let has_marks = marks.is_some();
         let declared: Vec<TopicDecl> = checked.topics.iter().cloned().chain(marks).collect();
         let topics = log.ensure(&declared).await?;
-        let partitions = topics.first().map_or(0, |leading| leading.partitions());
-        if let Some(other) = topics.iter().find(|topic| topic.partitions() != partitions) {
-            return Err(BuildError::Impossible(format!(
-                "topic `{}` has {} partitions and the leading topic `{}` has {partitions}: topics that are read together \
-                 need the same number, because who has a partition of the first reads the same partition of all",
-                other.name,
-                other.partitions(),
-                topics[0].name
-            )));
-        }
+        let partitions = equal_partitions(topics.iter().map(|topic| (topic.name.as_str(), topic.partitions())))?;
         let membership = log.join(&checked.group).ok_or_else(|| {
             BuildError::Unavailable(format!(
                 "group `{}` is being read by another stage: a group on an embedded log is one source's; give this one \
