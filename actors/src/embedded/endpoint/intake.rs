@@ -73,6 +73,8 @@ struct Entry {
 /// What the reader finds.
 pub(crate) enum Found {
     Nothing,
+    /// Less than what is worth while.
+    Few,
     /// The engine is to be asked for the partition.
     Unassigned,
     Event(Result<SourceEvent, SourceError>),
@@ -267,8 +269,8 @@ impl Intake {
 
     // The reader's side.
 
-    /// Takes out what is there, up to `max_records`.
-    pub(crate) fn take(&self, max_records: usize) -> Found {
+    /// Takes out what is there, up to `max_records`, where that is at least `worth_while`.
+    pub(crate) fn take(&self, worth_while: usize, max_records: usize) -> Found {
         let (found, room) = self.with(|inner| {
             if let Some(ended) = &inner.ended {
                 return (Found::Event(ending(*ended)), false);
@@ -280,6 +282,9 @@ impl Intake {
             }
             if inner.queue.is_empty() {
                 return (Found::Nothing, false);
+            }
+            if inner.queue.len() < worth_while {
+                return (Found::Few, false);
             }
             let batch = inner.batch(max_records.max(1));
             (Found::Event(Ok(SourceEvent::Batch(batch))), inner.level() == Level::Open)

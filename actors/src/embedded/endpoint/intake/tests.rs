@@ -7,7 +7,7 @@ use crate::embedded::endpoint::peer::Orders;
 
 fn intake() -> Intake {
     let intake = Intake::new("ingress".into(), Timestamp(0));
-    assert!(matches!(intake.take(1), Found::Unassigned) && matches!(intake.take(1), Found::Nothing));
+    assert!(matches!(intake.take(1, 1), Found::Unassigned) && matches!(intake.take(1, 1), Found::Nothing));
     intake.assigned();
     intake
 }
@@ -31,7 +31,7 @@ fn put(intake: &Intake, peer: &Arc<Peer>, packet_ids: impl IntoIterator<Item = u
 }
 
 fn batch(intake: &Intake, most: usize) -> SourceBatch {
-    match intake.take(most) {
+    match intake.take(1, most) {
         Found::Event(Ok(SourceEvent::Batch(batch))) => batch,
         _ => panic!("there is no batch"),
     }
@@ -76,6 +76,19 @@ fn records_are_numbered_and_named_in_the_order_of_the_queue() {
 }
 
 #[test]
+fn what_is_not_worth_while_stays() {
+    let (intake, peer) = (intake(), Arc::new(Peer::new()));
+    put(&intake, &peer, [1, 2]);
+    assert!(matches!(intake.take(3, 9), Found::Few));
+    put(&intake, &peer, [3]);
+    let Found::Event(Ok(SourceEvent::Batch(batch))) = intake.take(3, 9) else { panic!("three are worth while") };
+    assert_eq!(batch.records.len(), 3);
+    put(&intake, &peer, [4]);
+    intake.end(None);
+    assert!(matches!(intake.take(2, 9), Found::Event(Ok(SourceEvent::End))), "the end does not wait");
+}
+
+#[test]
 fn marks_keep_their_place_and_grow_while_nothing_follows() {
     let (intake, peer) = (intake(), Arc::new(Peer::new()));
     let span = |since, time| Span { since: Timestamp(since), time: Timestamp(time) };
@@ -113,5 +126,5 @@ fn its_end_is_heard_by_the_reader_and_the_first_word_counts() {
     let intake = intake();
     intake.end(Some("again"));
     intake.end(None);
-    assert!(matches!(intake.take(1), Found::Event(Err(SourceError::Unavailable(why))) if why == "again"));
+    assert!(matches!(intake.take(1, 1), Found::Event(Err(SourceError::Unavailable(why))) if why == "again"));
 }
