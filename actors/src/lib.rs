@@ -5,6 +5,8 @@ pub mod codes;
 pub mod device_session;
 mod device_store;
 pub mod embedded;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod ingress;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -295,7 +295,15 @@ impl Machine {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+mod converse;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod tests;
+
+/// What a fuzzer feeds: the bytes that a client sends, before and after it is let in.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    converse::holds(bytes, [1, 7, 2, 31, 3].into_iter().cycle());
+}

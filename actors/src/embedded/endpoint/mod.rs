@@ -54,6 +54,9 @@ pub use commands::{EmbeddedCommands, EmbeddedCommandsChecked};
 pub use settings::{AuthSpec, COMMANDS, EndpointSettings, EndpointSpec, LimitsSpec, TlsSpec};
 pub use source::{EmbeddedAcker, EmbeddedIngress, EmbeddedIngressChecked, EmbeddedReader};
 
+#[cfg(fuzzing)]
+pub(crate) use self::machine::fuzz;
+
 use self::hub::Hub;
 use self::store::Store;
 use super::EmbeddedConnection;
