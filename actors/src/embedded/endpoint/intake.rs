@@ -32,6 +32,8 @@ pub(crate) const PARTITION: i32 = 0;
 /// The one slot.
 pub(crate) const SLOT: u16 = 0;
 
+/// So many records are a batch worth a turn of its own.
+const WORTH_WHILE: usize = 128;
 /// How much waits for the reader before QoS 0 is dropped.
 const SOFT: Room = Room { records: 16_384, bytes: 16 << 20 };
 /// How much waits before nobody is read, but for what was read already.
@@ -73,7 +75,7 @@ struct Entry {
 /// What the reader finds.
 pub(crate) enum Found {
     Nothing,
-    /// Less than what is worth while.
+    /// A few records, while others are on their way to the disk.
     Few,
     /// The engine is to be asked for the partition.
     Unassigned,
@@ -175,7 +177,8 @@ impl Intake {
         if drafts.is_empty() {
             return;
         }
-        let full = self.with(|inner| {
+        let (full, found) = self.with(|inner| {
+            let before = inner.queue.len();
             for draft in drafts.drain(..) {
                 inner.produced += 1;
                 let origin = Origin {
@@ -191,12 +194,16 @@ impl Intake {
                 inner.bytes += item.weight();
                 inner.queue.push_back(Entry { item, owed });
             }
-            inner.level() == Level::Full
+            let reached = |count: usize| before < count && inner.queue.len() >= count;
+            (inner.level() == Level::Full, reached(1) || reached(WORTH_WHILE))
         });
         if full {
             self.reading.send_replace(false);
         }
-        self.readable.notify_one();
+        // Between these two the reader waits for something else.
+        if found {
+            self.readable.notify_one();
+        }
     }
 
     fn item(&self, draft: Draft, id: EventId, origin: Origin, now: Timestamp) -> Item {
@@ -269,8 +276,10 @@ impl Intake {
 
     // The reader's side.
 
-    /// Takes out what is there, up to `max_records`, where that is at least `worth_while`.
-    pub(crate) fn take(&self, worth_while: usize, max_records: usize) -> Found {
+    /// Takes out what is there, up to `max_records`. One who is `patient` leaves a few records until what was taken before
+    /// is safe: devices send one by one, and each turn through the engine to the disk and back costs the same for one record
+    /// as for a hundred.
+    pub(crate) fn take(&self, max_records: usize, patient: bool) -> Found {
         let (found, room) = self.with(|inner| {
             if let Some(ended) = &inner.ended {
                 return (Found::Event(ending(*ended)), false);
@@ -283,7 +292,7 @@ impl Intake {
             if inner.queue.is_empty() {
                 return (Found::Nothing, false);
             }
-            if inner.queue.len() < worth_while {
+            if patient && !inner.out.is_empty() && inner.queue.len() < WORTH_WHILE.min(max_records) {
                 return (Found::Few, false);
             }
             let batch = inner.batch(max_records.max(1));
@@ -328,6 +337,7 @@ impl Intake {
         for (peer, count) in safe.into_iter().flat_map(|out| out.owed) {
             peer.add_safe(count);
         }
+        self.readable.notify_one();
     }
 }
 

@@ -11,6 +11,7 @@ use telemill_engine::source::{Acker, ResumeAt, Source, SourceError, SourceEvent,
 use telemill_engine::stage::{BuildError, Component};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::gate::Gate;
@@ -25,9 +26,8 @@ use crate::ingress::{IngressChecked, MqttIngressSpec, Routes, check_spec, packet
 
 /// The longest client id, in bytes.
 const CLIENT_ID: usize = 256;
-/// How long what has arrived may wait for more: devices send one by one, and each turn through the engine to the disk and
-/// back costs the same for one record as for a hundred.
-const GATHER: Duration = Duration::from_millis(1);
+/// How long a few records wait at most for those before them to be safe.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long a graceful end may take, before all connections are cut.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -162,7 +162,8 @@ impl SourceReader for EmbeddedReader {
     }
 
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
-        let mut worth_while = max_records;
+        let mut waits_until = None;
+        let mut patient = true;
         loop {
             if let Some(reply) = &mut self.reply {
                 // What devices send again is their business; that there is an answer is what counts. None will come when
@@ -173,12 +174,12 @@ impl SourceReader for EmbeddedReader {
                     self.intake.assigned();
                 }
             }
-            match self.intake.take(worth_while, max_records) {
+            match self.intake.take(max_records, patient) {
                 Found::Event(event) => return event,
                 Found::Nothing => self.intake.readable().await,
                 Found::Few => {
-                    tokio::time::sleep(GATHER).await;
-                    worth_while = 1;
+                    let until = *waits_until.get_or_insert_with(|| Instant::now() + GATHER);
+                    patient = tokio::time::timeout_at(until, self.intake.readable()).await.is_ok();
                 }
                 Found::Unassigned => {
                     let (reply, answer) = oneshot::channel();

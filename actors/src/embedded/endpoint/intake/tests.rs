@@ -7,7 +7,7 @@ use crate::embedded::endpoint::peer::Orders;
 
 fn intake() -> Intake {
     let intake = Intake::new("ingress".into(), Timestamp(0));
-    assert!(matches!(intake.take(1, 1), Found::Unassigned) && matches!(intake.take(1, 1), Found::Nothing));
+    assert!(matches!(intake.take(1, false), Found::Unassigned) && matches!(intake.take(1, false), Found::Nothing));
     intake.assigned();
     intake
 }
@@ -31,7 +31,7 @@ fn put(intake: &Intake, peer: &Arc<Peer>, packet_ids: impl IntoIterator<Item = u
 }
 
 fn batch(intake: &Intake, most: usize) -> SourceBatch {
-    match intake.take(1, most) {
+    match intake.take(most, false) {
         Found::Event(Ok(SourceEvent::Batch(batch))) => batch,
         _ => panic!("there is no batch"),
     }
@@ -76,16 +76,26 @@ fn records_are_numbered_and_named_in_the_order_of_the_queue() {
 }
 
 #[test]
-fn what_is_not_worth_while_stays() {
+fn a_few_records_wait_for_those_before_them() {
     let (intake, peer) = (intake(), Arc::new(Peer::new()));
-    put(&intake, &peer, [1, 2]);
-    assert!(matches!(intake.take(3, 9), Found::Few));
-    put(&intake, &peer, [3]);
-    let Found::Event(Ok(SourceEvent::Batch(batch))) = intake.take(3, 9) else { panic!("three are worth while") };
-    assert_eq!(batch.records.len(), 3);
+    let taken = |patient| match intake.take(500, patient) {
+        Found::Event(Ok(SourceEvent::Batch(batch))) => Some((batch.tag, batch.records.len())),
+        Found::Few => None,
+        _ => panic!("there are records"),
+    };
+    put(&intake, &peer, [1]);
+    assert_eq!(taken(true), Some((1, 1)), "nothing is before it");
+    put(&intake, &peer, [2, 3]);
+    assert_eq!(taken(true), None);
+    intake.acknowledge([1]);
+    assert_eq!(taken(true), Some((2, 2)));
     put(&intake, &peer, [4]);
+    assert_eq!((taken(true), taken(false)), (None, Some((3, 1))), "not for longer than the reader likes");
+    put(&intake, &peer, (5..).take(WORTH_WHILE));
+    assert_eq!(taken(true), Some((4, WORTH_WHILE)), "many do not wait");
+    put(&intake, &peer, [1]);
     intake.end(None);
-    assert!(matches!(intake.take(2, 9), Found::Event(Ok(SourceEvent::End))), "the end does not wait");
+    assert!(matches!(intake.take(500, true), Found::Event(Ok(SourceEvent::End))), "nor does the end");
 }
 
 #[test]
@@ -126,5 +136,5 @@ fn its_end_is_heard_by_the_reader_and_the_first_word_counts() {
     let intake = intake();
     intake.end(Some("again"));
     intake.end(None);
-    assert!(matches!(intake.take(1, 1), Found::Event(Err(SourceError::Unavailable(why))) if why == "again"));
+    assert!(matches!(intake.take(1, false), Found::Event(Err(SourceError::Unavailable(why))) if why == "again"));
 }
