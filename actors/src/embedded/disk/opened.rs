@@ -129,7 +129,7 @@ impl Opened {
         let group = self.group() + 1;
         let count: usize = rows.iter().map(|(_, rows)| rows.len()).sum();
         let mut batch =
-            OwnedWriteBatch::with_capacity(self.db.clone(), count + 2).durability(Some(PersistMode::SyncAll));
+            OwnedWriteBatch::with_capacity(self.db.clone(), count + 2).durability(Some(PersistMode::SyncData));
         for (space, rows) in rows {
             let Some(keyspace) = self.space(space) else { continue };
             for (key, value) in slices(rows) {
