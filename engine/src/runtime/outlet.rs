@@ -125,7 +125,7 @@ impl Wires {
             match chain.iter_mut().find(|(topic, ..)| *topic == position.topic) {
                 Some((_, offset, output)) => {
                     if *offset == position.offset {
-                        position.output = position.output.max(*output + 1);
+                        position.output = position.output.max(output.saturating_add(1));
                     }
                     (*offset, *output) = (position.offset, position.output);
                 }
@@ -152,8 +152,10 @@ impl Wires {
             }
             for chain in self.outlets.iter_mut().map(|o| o.last.entry(batch.partition).or_default()) {
                 chain.retain(|(topic, ..)| *topic != position.topic);
-                chain
-                    .extend(batch.previous_in(position.topic).map(|(offset, output)| (position.topic, offset, output)));
+                // All that was made of what stands before is in every store behind this stage, because the source begins
+                // one record before what any of them has (`is_indirect`): one that has less has lost it since.
+                let before = batch.previous_in(position.topic);
+                chain.extend(before.map(|(offset, _)| (position.topic, offset, u32::MAX)));
             }
         }
     }
@@ -167,5 +169,44 @@ impl Wires {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::position::{Position, TopicId};
+    use crate::record::Record;
+    use crate::testing::record;
+
+    const TOPIC: TopicId = TopicId(uuid::Uuid::nil());
+
+    fn batch(offsets: &[i64], previous: &[(i64, u32)]) -> Batch {
+        let at = |offset: &i64| Position { topic: TOPIC, offset: *offset, ..Position::default() };
+        let records = offsets.iter().map(|offset| Record { position: Some(at(offset)), ..record("d1", 0) });
+        let mut batch = Batch::new(0, records.collect(), Guards::none());
+        batch.previous = previous.iter().map(|(offset, output)| (TOPIC, *offset, *output)).collect();
+        batch
+    }
+
+    fn chain(wires: &Wires) -> Vec<(i64, u32)> {
+        let chain = wires.outlets[0].last.get(&0).into_iter().flatten();
+        chain.map(|(_, offset, output)| (*offset, *output)).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_made_is_chained_to_all_that_was_made_before() {
+        let mut wires = Wires::new(vec![("".to_owned(), Vec::new())], StageMetrics::detached("test"));
+        let read = batch(&[7], &[(6, 0)]);
+        wires.follow(&read);
+        assert_eq!(chain(&wires), [(6, u32::MAX)], "whatever was made of the record before");
+        wires.send_made(Outlet::MAIN, 0, batch(&[7, 7], &[]).records, Guards::none()).await;
+        assert_eq!(chain(&wires), [(7, 1)]);
+        wires.follow(&batch(&[8], &[(7, 0)]));
+        assert_eq!(chain(&wires), [(7, 1)], "what is known stays known");
+        wires.follow(&batch(&[5], &[(4, 0)]));
+        assert_eq!(chain(&wires), [(4, u32::MAX)], "read anew from an earlier place");
+        wires.follow(&batch(&[0], &[]));
+        assert_eq!(chain(&wires), [], "nothing stands before the first record of a log");
     }
 }
