@@ -52,9 +52,10 @@ impl Flight {
     pub(super) fn hear(&mut self) {
         let FlightState::Submitted(completion) = &mut self.state else { return };
         // Unwind safety: a completion that panics is not polled again.
-        let heard = catch_unwind(AssertUnwindSafe(|| completion.now_or_never())).ok().flatten();
-        if let Some(answer) = heard.filter(|answer| !matches!(answer, Submitted::Fatal(_))) {
-            self.state = FlightState::Answered(answer);
+        match catch_unwind(AssertUnwindSafe(|| completion.now_or_never())) {
+            Ok(Some(answer)) if !matches!(answer, Submitted::Fatal(_)) => self.state = FlightState::Answered(answer),
+            Ok(None) => {}
+            Ok(Some(_)) | Err(_) => self.state = FlightState::Waiting,
         }
     }
 
