@@ -168,11 +168,16 @@ async fn healthy(sim: &Sim, world: &Arc<World>, tables: &Arc<Tables>, load: &Loa
         }
     });
     if ended.await.is_err() {
-        let report: Vec<_> = deployment.view().report().into_iter().map(|r| (r.name, r.state, r.ledger)).collect();
-        world.trouble.violation(format!("stuck: {:?} {report:#?}", deployment.view().state()));
+        let view = deployment.view();
+        world.trouble.violation(format!("stuck: {:?} {:#?}", view.state(), report(&view)));
         return;
     }
     drain(world, deployment, true).await;
+}
+
+/// What the stages were doing.
+fn report(view: &DeploymentView) -> Vec<impl std::fmt::Debug> {
+    view.report().into_iter().map(|stage| (stage.name, stage.state, stage.ledger)).collect()
 }
 
 async fn drain(world: &Arc<World>, deployment: Deployment, must: bool) {
@@ -181,7 +186,7 @@ async fn drain(world: &Arc<World>, deployment: Deployment, must: bool) {
     match deployment.drain().await {
         Ended::Drained => ledgers(world, &view),
         Ended::DeadlinePassed if !must => {}
-        other => world.trouble.violation(format!("the drain ended with {other:?}")),
+        other => world.trouble.violation(format!("the drain ended with {other:?}: {:#?}", report(&view))),
     }
 }
 

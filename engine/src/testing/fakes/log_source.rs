@@ -101,10 +101,13 @@ impl Reader {
         for (partition, at) in answers {
             let next = self.flow.topics.map(|(_, id)| {
                 let committed = self.world.log.committed(GROUP, id, partition).unwrap_or(0);
-                match &at {
+                let next = match &at {
                     ResumeAt::Committed => committed,
                     ResumeAt::Behind(cursor) => committed.min(cursor.get(id).map_or(0, |offset| offset + 1)),
-                }
+                };
+                // As the real one does: what is read again is not done until it is committed again.
+                self.world.log.commit(GROUP, id, partition, next);
+                next
             });
             self.world.trouble.note(|| format!("source begins {partition} at {next:?} by {at:?}"));
             self.flow.lock().reading.insert(partition, Reading { next, ..Reading::default() });
