@@ -152,7 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let mut unsent_since: Option<Instant> = None;
         let mut paused_since: Option<Instant> = None;
         let mut has_commands = true;
-        seat.resend(&mut self.machine);
+        seat.begin();
         loop {
             if let Some(end) = self.handle(seat).await {
                 return end;

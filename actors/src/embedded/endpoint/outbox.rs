@@ -1,7 +1,8 @@
 //! What a session still owes its client: commands that wait, and commands that were sent and not acknowledged. Pure.
 //!
 //! Each is sent in the order in which it came, under a packet id that it keeps until the client acknowledges it; after a
-//! reconnect those that were sent come first, again, under the same ids. Bounded.
+//! reconnect those that were sent come first, again, under the same ids. So many as the client's window allows are on
+//! their way at once, those that come again included. Bounded.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,7 +41,10 @@ pub(crate) struct Sending {
 /// The commands of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    /// On this connection.
     sent: VecDeque<(u16, Queued)>,
+    /// On an earlier one; before all that waits.
+    sent_before: VecDeque<(u16, Queued)>,
     waiting: VecDeque<Queued>,
     last_packet_id: u16,
     last_sequence: u64,
@@ -49,17 +53,19 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// How many commands are in it.
     pub(crate) fn len(&self) -> usize {
-        self.sent.len() + self.waiting.len()
+        self.sent.len() + self.sent_before.len() + self.waiting.len()
     }
 
     /// A command that is in it already: it was submitted again, because its batch failed or after a restart.
     pub(crate) fn find(&mut self, id: EventId) -> Option<&mut Queued> {
-        self.sent.iter_mut().map(|(_, queued)| queued).chain(&mut self.waiting).find(|queued| queued.id == id)
+        let sent = self.sent.iter_mut().chain(&mut self.sent_before).map(|(_, queued)| queued);
+        sent.chain(&mut self.waiting).find(|queued| queued.id == id)
     }
 
     /// The places of all commands.
     pub(crate) fn sequences(&self) -> impl Iterator<Item = u64> + '_ {
-        self.sent.iter().map(|(_, queued)| queued).chain(&self.waiting).map(|queued| queued.sequence)
+        let sent = self.sent.iter().chain(&self.sent_before).map(|(_, queued)| queued);
+        sent.chain(&self.waiting).map(|queued| queued.sequence)
     }
 
     /// The place of one more command.
@@ -78,6 +84,11 @@ impl Outbox {
     pub(crate) fn next(&mut self, window: u16) -> Option<Sending> {
         if self.sent.len() >= usize::from(window) {
             return None;
+        }
+        if let Some((packet_id, queued)) = self.sent_before.pop_front() {
+            let (topic, payload) = (queued.topic.clone(), queued.payload.clone());
+            self.sent.push_back((packet_id, queued));
+            return Some(Sending { packet_id: Some(packet_id), dup: true, topic, payload });
         }
         let queued = self.waiting.pop_front()?;
         if queued.qos == 0 {
@@ -98,27 +109,26 @@ impl Outbox {
         Some(sending)
     }
 
-    /// The client is back: what was sent and not acknowledged is to be sent again, under the same packet ids.
-    pub(crate) fn again(&self) -> Vec<Sending> {
-        let again = |(packet_id, queued): &(u16, Queued)| Sending {
-            packet_id: Some(*packet_id),
-            dup: true,
-            topic: queued.topic.clone(),
-            payload: queued.payload.clone(),
-        };
-        self.sent.iter().map(again).collect()
+    /// The client has a new connection: what was sent and not acknowledged is to be sent again, under the same packet ids.
+    pub(crate) fn reconnected(&mut self) {
+        self.sent.append(&mut self.sent_before);
+        std::mem::swap(&mut self.sent, &mut self.sent_before);
     }
 
     /// The client has what was sent under this packet id, or cannot have it. None when nothing was.
     pub(crate) fn settle(&mut self, packet_id: u16) -> Option<Queued> {
-        let index = self.sent.iter().position(|(sent, _)| *sent == packet_id)?;
-        self.sent.remove(index).map(|(_, queued)| queued)
+        // A client may acknowledge late what it got on an earlier connection.
+        [&mut self.sent, &mut self.sent_before].into_iter().find_map(|sent| {
+            let index = sent.iter().position(|(sent, _)| *sent == packet_id)?;
+            sent.remove(index).map(|(_, queued)| queued)
+        })
     }
 
     fn free_packet_id(&mut self) -> u16 {
         loop {
             self.last_packet_id = self.last_packet_id.checked_add(1).unwrap_or(1);
-            if !self.sent.iter().any(|(sent, _)| *sent == self.last_packet_id) {
+            let mut used = self.sent.iter().chain(&self.sent_before);
+            if !used.any(|(sent, _)| *sent == self.last_packet_id) {
                 return self.last_packet_id;
             }
         }
@@ -167,13 +177,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_comes_again_first_under_its_packet_id() {
-        let mut outbox = outbox(3);
-        let _ = (outbox.next(9), outbox.next(9));
+    fn what_was_sent_comes_again_first_under_its_packet_id_and_within_the_window() {
+        let mut outbox = outbox(4);
+        let _ = (outbox.next(9), outbox.next(9), outbox.next(9));
         outbox.settle(1);
-        let again: Vec<_> = outbox.again().into_iter().map(|s| sent(Some(s)).unwrap()).collect();
-        assert_eq!(again, [(2, true, "2".to_owned())]);
-        assert_eq!(sent(outbox.next(9)), Some((3, false, "3".to_owned())));
+        outbox.reconnected();
+        assert_eq!(sent(outbox.next(1)), Some((2, true, "2".to_owned())));
+        assert_eq!(sent(outbox.next(1)), None, "the client takes one at a time now");
+        // Gone again, before it had the other one.
+        outbox.reconnected();
+        assert_eq!((sent(outbox.next(2)), outbox.len()), (Some((2, true, "2".to_owned())), 3));
+        assert_eq!(sent(outbox.next(2)), Some((3, true, "3".to_owned())));
+        assert_eq!(sent(outbox.next(2)), None);
+        assert!(outbox.settle(3).is_some());
+        assert_eq!(sent(outbox.next(2)), Some((4, false, "4".to_owned())));
+        outbox.reconnected();
+        assert!(outbox.settle(4).is_some(), "late, but acknowledged");
+        assert_eq!((sent(outbox.next(9)), sent(outbox.next(9))), (Some((2, true, "2".to_owned())), None));
     }
 
     #[test]

@@ -128,11 +128,9 @@ impl Seat {
         self.session_expiry = session_expiry;
     }
 
-    /// Sends again what an earlier connection did not acknowledge.
-    pub(crate) fn resend(&mut self, machine: &mut Machine) {
-        for sending in self.shared.hub.again(&self.client, self.generation) {
-            self.send(sending, machine);
-        }
+    /// The connection stands: what an earlier one did not acknowledge is sent again, before what waits.
+    pub(crate) fn begin(&mut self) {
+        self.shared.hub.reconnected(&self.client, self.generation);
     }
 
     /// Sends the commands that wait, as many as the client takes.

@@ -99,12 +99,13 @@ impl Hub {
         })
     }
 
-    /// What was sent to a client's earlier connection and not acknowledged.
-    pub(crate) fn again(&self, client: &ClientId, generation: Generation) -> Vec<Sending> {
-        self.with(|inner| match inner.sessions.get(client) {
-            Some(session) if session.generation == generation => session.outbox.again(),
-            _ => Vec::new(),
-        })
+    /// A client's connection stands: what an earlier one did not acknowledge is the next to be sent.
+    pub(crate) fn reconnected(&self, client: &ClientId, generation: Generation) {
+        self.with(|inner| {
+            if let Some(session) = inner.sessions.get_mut(client).filter(|session| session.generation == generation) {
+                session.outbox.reconnected();
+            }
+        });
     }
 
     /// The next command to send; `window`: how many the client takes unacknowledged.
