@@ -65,6 +65,8 @@ pub(crate) struct Machine {
     wire: Wire,
     bounds: Bounds,
     phase: Phase,
+    /// Whether its CONNECT asked for a session that outlives the connection.
+    keeps_session: bool,
     owed: VecDeque<Owed>,
     /// What came behind a CONNECT that is not answered yet.
     early: Vec<u8>,
@@ -78,6 +80,7 @@ impl Machine {
             wire: Wire::new(bounds.packet),
             bounds,
             phase: Phase::Opening,
+            keeps_session: false,
             owed: VecDeque::new(),
             early: Vec::new(),
             out: Vec::new(),
@@ -226,6 +229,7 @@ impl Machine {
         match (self.phase, packet) {
             (Phase::Opening, Incoming::Connect(connect)) => {
                 self.check_connect(&connect)?;
+                self.keeps_session = connect.session_expiry > 0;
                 self.phase = Phase::Deciding;
                 events.push(Event::Connect(connect));
             }
@@ -239,6 +243,10 @@ impl Machine {
                 if !self.wire.pong(&mut self.out) {
                     self.phase = Phase::Closed;
                 }
+            }
+            (Phase::Open, Incoming::Disconnect { session_expiry: Some(1..), .. }) if !self.keeps_session => {
+                let what = "a session that ends with its connection cannot be kept after all";
+                return Err(Fault::new(Code::PROTOCOL_ERROR, what));
             }
             (Phase::Open, Incoming::Disconnect { code, session_expiry }) => {
                 self.phase = Phase::Closed;

@@ -297,7 +297,27 @@ fn a_farewell_says_what_becomes_of_the_will() {
     assert_eq!(left(4, &packet(0xe0, &[])), (false, None));
     assert_eq!(left(5, &packet(0xe0, &[])), (false, None));
     assert_eq!(left(5, &packet(0xe0, &[&[0x04]])), (true, None));
-    assert_eq!(left(5, &packet(0xe0, &[&[0, 5, 0x11, 0, 0, 0, 9]])), (false, Some(9)));
+}
+
+#[test]
+fn a_farewell_may_change_how_long_a_session_is_kept_but_not_whether() {
+    const KEEP_9: &[u8] = &[0, 5, 0x11, 0, 0, 0, 9];
+    let left = |asked: u8, farewell: &[u8]| {
+        let head = [&[0, 4][..], b"MQTT", &[5, 2, 0, 60], &[5, 0x11, 0, 0, 0, asked]].concat();
+        let mut machine = Machine::new(BOUNDS);
+        let mut events = feed(&mut machine, &packet(0x10, &[&head, &field("c")]));
+        machine.open(&TERMS, &mut events);
+        machine.out().clear();
+        let events = feed(&mut machine, &packet(0xe0, &[farewell]));
+        (events, machine.out().clone())
+    };
+    let (events, _) = left(1, KEEP_9);
+    assert!(matches!(events[..], [Event::Left { with_will: false, session_expiry: Some(9) }]), "{events:?}");
+    let (events, _) = left(0, &[0, 5, 0x11, 0, 0, 0, 0]);
+    assert!(matches!(events[..], [Event::Left { with_will: false, session_expiry: Some(0) }]), "{events:?}");
+    let (events, out) = left(0, KEEP_9);
+    assert!(matches!(events[..], [Event::Failed(_)]), "its will is published: {events:?}");
+    assert_eq!(out[..3], [0xe0, out.len() as u8 - 2, 0x82]);
 }
 
 #[test]
