@@ -80,9 +80,49 @@ fn a_device_is_shown_with_its_state_and_the_history_that_was_asked_for() {
     };
     assert_eq!(numbers(&shown), [0, 1, 2, 3, 4]);
     assert_eq!(numbers(&show("?limit=2").json()), [3, 4]);
-    assert_eq!(numbers(&show("?from=1&to=2").json()), [0; 0]);
+    let at = shown["state"]["timestamp"].as_u64().expect("seconds");
+    let within = |from: u64, to: u64| numbers(&show(&format!("?from={from}&to={to}")).json());
+    // The first ones may be of a second before.
+    assert_eq!(within(at - 60, at), [0, 1, 2, 3, 4], "both ends are included");
+    assert_eq!(within(at, at + 60).last(), Some(&json!(4)));
+    assert_eq!(within(1, 2), [0; 0]);
+    assert_eq!(numbers(&show(&format!("?from={}&limit=1", at - 60)).json()), [4]);
+    assert_eq!((show("?limit=10000").status, show("?limit=10001").status), (200, 400));
     assert_eq!(show("?from=2&to=1").status, 400);
-    assert_eq!(show("?limit=many").status, 400);
+    let unfit = show("?limit=many");
+    assert_eq!(unfit.status, 400);
+    assert!(unfit.body.contains("`limit` is `many`"), "{unfit:?}");
     assert_eq!(telemill.http.get(&format!("/api/v1/devices/{}", site.device(2))).status, 404);
     telemill.drain();
+}
+
+#[test]
+fn a_device_that_has_left_memory_is_known_and_offline() {
+    let mut site = Site::new("passive");
+    site.edit("offline_after: 60s", "offline_after: 1s");
+    site.edit("passivate_after: 15m", "passivate_after: 1s");
+    // A session that a rule waits for, or one of an active alert, stays in memory.
+    site.edit("absent_for: 10m", "expr: payload.temperature > 1000.0");
+    let mut telemill = Telemill::run(&site);
+    let device = site.device(1);
+    // Nothing but a hello: no store knows it.
+    Publisher::connect(&site.mqtt).send(&site.mqtt_topic(&device, "hello"), "here I am");
+    wait_until(DEADLINE, "the device to be online", || is_listed(&telemill, &device).then_some(()));
+    let left = |telemill: &Telemill| {
+        let metrics = telemill.http.get("/metrics").body;
+        metrics.lines().any(|line| line.starts_with("telemill_sessions_active{") && line.ends_with(" 0"))
+    };
+    wait_until(DEADLINE, "its session to leave memory", || left(&telemill).then_some(()));
+    let command = |telemill: &Telemill, query: &str| {
+        telemill.http.post(&format!("/devices/{device}/command{query}"), r#"{"command":"start"}"#).status
+    };
+    let is_known = |telemill: &Telemill| {
+        let shown = telemill.http.get(&format!("/api/v1/devices/{device}"));
+        assert_eq!((shown.status, shown.json()["online"].clone()), (200, json!(false)), "{shown:?}");
+        assert_eq!((command(telemill, ""), command(telemill, "?ttl=10m")), (409, 202));
+    };
+    is_known(&telemill);
+    telemill.terminate();
+    assert_eq!(telemill.exit_code(DEADLINE), 0);
+    is_known(&Telemill::run(&site));
 }

@@ -13,7 +13,7 @@ use super::{ApiError, Running, does_not_run};
 /// What is known of a device, by those topologies that know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
-    /// Its session is in memory; whether it is online.
+    /// It has a session; whether it is online.
     Here(bool),
     /// Its store has it.
     Stored,
@@ -38,6 +38,7 @@ pub(super) async fn recipient(
     for topology in running {
         known.push(match topology.view.directory.get(device) {
             Some(presence) => Known::Here(presence.online),
+            None if topology.view.directory.is_passivated(device) => Known::Here(false),
             None => Known::No,
         });
     }

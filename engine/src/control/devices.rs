@@ -1,5 +1,6 @@
 //! Devices: who is online, their state and history, and commands for them.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
@@ -47,11 +48,18 @@ pub(super) async fn list_long(state: web::Data<ControlState>) -> HttpResponse {
 #[derive(Deserialize)]
 pub(super) struct HistoryQuery {
     /// From this second on.
-    from: Option<u64>,
+    from: Option<String>,
     /// Up to this second.
-    to: Option<u64>,
+    to: Option<String>,
     /// The newest so many.
-    limit: Option<usize>,
+    limit: Option<String>,
+}
+
+/// A number of the query, where it is given. Parsed here, because what serde says of it names no parameter.
+fn number<T: FromStr>(name: &str, text: Option<&str>, what: &str) -> Result<Option<T>, ApiError> {
+    let parse =
+        |text: &str| text.parse().map_err(|_| ApiError::bad_request(format!("`{name}` is `{text}`; it takes {what}")));
+    text.map(parse).transpose()
 }
 
 /// A device's presence, last state and history.
@@ -61,13 +69,14 @@ pub(super) async fn show(
     query: web::Query<HistoryQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let device = parse(&device)?;
-    let limit = query.limit.unwrap_or(DEFAULT_HISTORY);
+    let limit = number("limit", query.limit.as_deref(), "a number of messages")?.unwrap_or(DEFAULT_HISTORY);
     if limit > MAX_HISTORY {
         return Err(ApiError::bad_request(format!(
             "limit is {limit}; at most {MAX_HISTORY} messages are given at once"
         )));
     }
-    let (from, to) = (query.from.unwrap_or(0), query.to.unwrap_or(u64::MAX));
+    let seconds = |name, text: &Option<String>| number(name, text.as_deref(), "Unix seconds, such as 1700000000");
+    let (from, to) = (seconds("from", &query.from)?.unwrap_or(0), seconds("to", &query.to)?.unwrap_or(u64::MAX));
     if from > to {
         return Err(ApiError::bad_request(format!("from ({from}) is later than to ({to})")));
     }
@@ -80,7 +89,8 @@ pub(super) async fn show(
             history.extend(store.history(&device, from, to, limit).await.map_err(unavailable)?);
         }
     }
-    if presence.is_none() && last.is_none() && history.is_empty() {
+    let passivated = || state.all().iter().any(|running| running.view.directory.is_passivated(&device));
+    if presence.is_none() && last.is_none() && history.is_empty() && !passivated() {
         return Err(unknown(&device));
     }
     let message = |bytes: &bytes::Bytes| serde_json::from_slice::<Box<RawValue>>(bytes).ok();
@@ -93,6 +103,9 @@ pub(super) async fn show(
         "history": history.iter().filter_map(message).collect::<Vec<_>>(),
     })))
 }
+
+/// The member that tells a device the id of its command (`docs/formats.md`).
+const COMMAND_ID: &str = "command_id";
 
 /// How a command is to be sent.
 #[derive(Deserialize)]
@@ -112,8 +125,11 @@ pub(super) async fn command(
 ) -> Result<HttpResponse, ApiError> {
     let device = parse(&device)?;
     let body = body.map_err(|error| ApiError::bad_body(&error))?;
-    if let Err(error) = serde_json::from_slice::<Value>(&body) {
-        return Err(ApiError::bad_request(format!("the body is not JSON: {error}")));
+    let posted = serde_json::from_slice::<Value>(&body);
+    let posted = posted.map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
+    if posted.get(COMMAND_ID).is_some() {
+        let detail = format!("the device is given the command's id as `{COMMAND_ID}`; give yours another name");
+        return Err(ApiError::bad_request(detail));
     }
     let ttl = query.ttl.as_deref().map(parse_ttl).transpose()?;
     let Recipient { log, online } = recipient(&state.all(), query.topology.as_deref(), &device).await?;

@@ -1,10 +1,11 @@
-//! The devices whose sessions are in memory, as the API sees them without asking a shard.
+//! The devices that have a session, as the API sees them without asking a shard: those in memory with their presence, and
+//! which others there are.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use compact_str::CompactString;
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use hashbrown::DefaultHashBuilder;
 
 use crate::clock::Timestamp;
@@ -18,6 +19,9 @@ pub struct Directory(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     groups: DashMap<u16, Group, DefaultHashBuilder>,
+    /// The devices whose sessions have left memory, by hash. Two of one hash are taken for each other: the cost is a wrong
+    /// "offline" for a device that nobody knows, once in 2^64.
+    passivated: DashSet<u64, DefaultHashBuilder>,
     sessions: AtomicUsize,
     online: AtomicUsize,
 }
@@ -102,7 +106,23 @@ impl Directory {
         }
     }
 
-    /// A device's session has left memory.
+    /// A device's session has left memory, and can be brought back.
+    pub(crate) fn passivated(&self, device: &DeviceId) {
+        self.hide(device);
+        self.0.passivated.insert(device.hash64());
+    }
+
+    /// A passivated session is back, or its partition is somebody else's now.
+    pub(crate) fn not_passivated(&self, hash: u64) {
+        self.0.passivated.remove(&hash);
+    }
+
+    /// Whether a device has a session that has left memory. Such a device is offline.
+    pub fn is_passivated(&self, device: &DeviceId) -> bool {
+        self.0.passivated.contains(&device.hash64())
+    }
+
+    /// A device's session is no longer ours.
     pub fn hide(&self, device: &DeviceId) {
         let before = self.0.groups.get_mut(&Group::of(device)).and_then(|mut group| group.remove(device));
         if before.is_some_and(Shown::is_online) {

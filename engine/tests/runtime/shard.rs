@@ -119,12 +119,12 @@ fn a_checkpoint_is_written_when_its_outputs_are_delivered_and_then_the_source_co
         data(&world, "a", 1);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(main.numbers(), [1]);
-        assert_eq!((world.state.saves(), world.log.committed("g", id, 0)), (0, None));
+        assert_eq!((world.state.saves(), world.log.committed("g", id, 0)), (0, Some(0)));
         world.trouble.set_down("state", true);
         away.store(false, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(alerts.len(), 1);
-        assert_eq!(world.log.committed("g", id, 0), None, "not before the checkpoint is written");
+        assert_eq!(world.log.committed("g", id, 0), Some(0), "not before the checkpoint is written");
         world.trouble.set_down("state", false);
         sim.until("it is committed", SOON, || world.log.committed("g", id, 0) == Some(world.log.end("data", 0))).await;
         assert_eq!(world.state.saves(), 1);
@@ -142,7 +142,9 @@ fn a_session_leaves_memory_and_comes_back_as_it_was() {
                 scene(second);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
-            let in_memory = deployment.view().directory.session_count();
+            let directory = &deployment.view().directory;
+            let in_memory = directory.session_count();
+            assert_eq!(directory.is_passivated(&"a".parse().unwrap()), in_memory == 0);
             assert_eq!(deployment.drain().await, Ended::Drained);
             in_memory
         })

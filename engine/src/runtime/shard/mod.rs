@@ -255,6 +255,7 @@ impl ShardCell {
         for (_, slot) in self.sessions.table.occupied() {
             self.sessions.directory.hide(&slot.device());
         }
+        self.passive.hashes().for_each(|hash| self.sessions.directory.not_passivated(hash));
     }
 }
 

@@ -41,6 +41,11 @@ impl Passive {
         self.known.insert(device.hash64());
     }
 
+    /// The hashes of the devices.
+    pub(super) fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
+        self.known.iter().copied()
+    }
+
     /// What left since the last snapshot, for this one.
     pub(super) fn leave(&mut self) -> Vec<(DeviceId, Bytes)> {
         self.in_snapshot = std::mem::take(&mut self.leaving);
@@ -86,7 +91,7 @@ impl ShardCell {
             found.extend(there.into_iter().zip(sessions).filter_map(|(device, bytes)| Some((device, bytes?))));
         }
         for (device, bytes) in found {
-            self.passive.known.remove(&device.hash64());
+            self.is_back(&device);
             let now = self.clock.now();
             let slot = self.sessions.restore(device, &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
             // What left memory since the last checkpoint is not in the store: the next one has to write it.
@@ -99,7 +104,7 @@ impl ShardCell {
     /// Brings a session back that left memory since the last checkpoint was written.
     pub(super) fn come_back(&mut self, device: &DeviceId) -> Result<Option<u32>, ExitReason> {
         let Some(bytes) = self.passive.take(device) else { return Ok(None) };
-        self.passive.known.remove(&device.hash64());
+        self.is_back(device);
         let now = self.clock.now();
         let slot = self.sessions.restore(device.clone(), &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
         self.sessions.table.touch(slot);
@@ -132,9 +137,14 @@ impl ShardCell {
         }
     }
 
+    fn is_back(&mut self, device: &DeviceId) {
+        self.passive.known.remove(&device.hash64());
+        self.sessions.directory.not_passivated(device.hash64());
+    }
+
     pub(super) fn leave(&mut self, slot: u32) {
         let Some((device, bytes)) = self.sessions.remove(slot) else { return };
-        self.sessions.directory.hide(&device);
+        self.sessions.directory.passivated(&device);
         self.sessions.directory.sessions_closed(1);
         self.passive.add(&device);
         self.passive.leaving.insert(device, bytes);

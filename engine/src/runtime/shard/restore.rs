@@ -80,7 +80,7 @@ impl ShardCell {
         let stored: Layout = group.stages.iter().map(|stage| version_of(&meta, &stage.common.cx.stage)).collect();
         let layout: Layout = sessions.stages.iter().map(|s| s.host.state_version()).enumerate().map(Some).collect();
         load_live(&*cx.store, &scope, &mut sessions, &stored, &meta).await?;
-        let passive = load_passive(&*cx.store, &scope).await?;
+        let passive = load_passive(&*cx.store, &scope, &sessions.directory).await?;
         let is_rewritten = meta.version > 0 && (stored != layout || meta.stages.len() != layout.len());
         let journals = journals(&group, &common)?;
         let wires = sessions.stages.iter().map(|s| Wires::new(s.spec.outlets.clone(), s.spec.common.metrics.clone()));
@@ -232,12 +232,15 @@ async fn load_live(
     }
 }
 
-async fn load_passive(store: &dyn StateStore, scope: &Scope) -> Result<Passive, OpenError> {
+async fn load_passive(store: &dyn StateStore, scope: &Scope, directory: &Directory) -> Result<Passive, OpenError> {
     let mut passive = Passive::default();
     let mut page = None;
     loop {
         let (devices, next) = store.list_passive(scope, page).await?;
-        devices.iter().for_each(|device| passive.add(device));
+        for device in &devices {
+            passive.add(device);
+            directory.passivated(device);
+        }
         match next {
             Some(next) => page = Some(next),
             None => return Ok(passive),
