@@ -121,6 +121,39 @@ fn a_topology_that_cannot_go_on_says_why_and_ends_the_process() {
 }
 
 #[test]
+fn a_stage_that_fails_too_often_fails_the_topology() {
+    let (kafka, redis) = (Kafka::start(), Redis::start());
+    let mut site = Site::with("escalates", None, Some(&kafka), Some(&redis));
+    site.edit(
+        "max_restarts: 5, within: 60s, backoff: { initial: 100ms",
+        "max_restarts: 2, within: 60s, backoff: { initial: 1s",
+    );
+    site.edit("drain_deadline: 30s", "drain_deadline: 5s");
+    let mut telemill = Telemill::run(&site);
+    let (mut store, mut publisher) = (Store::new(&site.redis), Publisher::connect(&site.mqtt));
+    let device = site.device(1);
+    let mut send = || publisher.send(&site.mqtt_topic(&device, "data"), r#"{"temperature":20}"#);
+    send();
+    wait_until(DEADLINE, "a guard", || (!store.last_state(&device).is_empty()).then_some(()));
+    // A guard of a later version: the writer refuses it, and does so again however often it is built.
+    store.forge_guards(&site.name, "writer");
+    send();
+    wait_until(DEADLINE, "the first restart", || telemill.logged("stage_restart").first().cloned());
+    // With Kafka standing still the drain takes as long as it may, so that there is time to look.
+    kafka.stop();
+    let reasons = wait_until(DEADLINE, "a topology that has failed", || {
+        let answer = telemill.http.get("/readyz");
+        (answer.status == 503 && answer.body.contains("\"failed\"")).then(|| answer.json())
+    });
+    let text = reasons["reasons"].to_string();
+    assert!(text.contains("writer") && text.contains("more than 2 restarts"), "{reasons}");
+    assert_eq!(telemill.exit_code(DEADLINE), 1);
+    let restarted = telemill.logged("stage_restart");
+    assert_eq!(restarted.iter().filter(|line| line["stage"] == "writer").count(), 2, "{restarted:?}");
+    kafka.cont();
+}
+
+#[test]
 fn a_second_instance_of_a_topology_is_refused_while_the_first_goes_on() {
     let site = Site::new("second");
     let mut first = Telemill::run(&site);

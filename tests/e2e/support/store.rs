@@ -56,6 +56,16 @@ impl Store {
         Some((topic, offset.expect("a position is an offset and an output")))
     }
 
+    /// Makes all guards of a stage ones of a version to come.
+    pub fn forge_guards(&mut self, topology: &str, stage: &str) {
+        let pattern = format!("telemill:offset:{topology}:{stage}:*");
+        let keys: Vec<String> = self.connection.keys(pattern).expect("Redis answers");
+        assert!(!keys.is_empty(), "the stage has guards");
+        for key in keys {
+            self.connection.hset::<_, _, _, ()>(key, "v", "2").expect("a hash");
+        }
+    }
+
     /// The offset up to which the checkpoint of a source's partition covers a topic.
     pub fn checkpoint(&mut self, topology: &str, source: &str, partition: i32, topic: &str) -> Option<i64> {
         let key = format!("telemill:checkpoint:{topology}:{source}:{partition}:meta");
