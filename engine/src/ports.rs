@@ -88,12 +88,26 @@ pub struct AlertEntry {
 /// The cursor before everything that an alert log retains.
 pub const FROM_THE_BEGINNING: &str = "beginning";
 
+/// Why an alert log cannot be followed.
+#[derive(Debug, Error)]
+pub enum FollowError {
+    /// What was given is no cursor of this log; why, for a person.
+    #[error("{0}")]
+    BadCursor(String),
+    /// The log is not there.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
+
+/// Transitions as they are read.
+pub type AlertEntries = BoxStream<'static, Result<AlertEntry, PortError>>;
+
 /// The log of alert transitions: every stream is a cursor on it.
 #[async_trait]
 pub trait AlertLog: Send + Sync {
-    /// Transitions behind `after` (a cursor that an entry gave, or [`FROM_THE_BEGINNING`]), or from now on, for as long as the stream is read.
-    async fn follow(&self, after: Option<&str>)
-    -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError>;
+    /// Transitions behind `after` (a cursor that an entry gave, or [`FROM_THE_BEGINNING`]), or from now on, for as long as
+    /// the stream is read.
+    async fn follow(&self, after: Option<&str>) -> Result<AlertEntries, FollowError>;
 }
 
 /// A command on its way into the log.

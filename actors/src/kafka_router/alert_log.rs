@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
 use rdkafka::message::Message;
-use telemill_engine::ports::{AlertEntry, AlertLog, PortError};
+use telemill_engine::ports::{AlertEntries, AlertEntry, AlertLog, FollowError, PortError};
 use telemill_engine::record::Kind;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -36,10 +35,7 @@ impl KafkaAlertLog {
 
 #[async_trait]
 impl AlertLog for KafkaAlertLog {
-    async fn follow(
-        &self,
-        after: Option<&str>,
-    ) -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError> {
+    async fn follow(&self, after: Option<&str>) -> Result<AlertEntries, FollowError> {
         let cursor = |after| LogCursor::behind(after, self.topic.id, self.topic.partitions);
         let cursor = after.map(cursor).transpose()?;
         let (entries, stream) = mpsc::channel(AHEAD);
@@ -58,7 +54,8 @@ impl AlertLog for KafkaAlertLog {
         };
         let spawned = std::thread::Builder::new().name("alert stream".to_owned()).spawn(work);
         spawned.map_err(|error| PortError(format!("cannot read the alert log: {error}")))?;
-        begun.await.map_err(|_| PortError("reading the alert log failed".to_owned()))??;
+        let begun = begun.await.map_err(|_| PortError("reading the alert log failed".to_owned()))?;
+        begun.map_err(PortError::from)?;
         Ok(ReceiverStream::new(stream).boxed())
     }
 }

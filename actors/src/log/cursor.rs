@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use telemill_engine::ports::{FROM_THE_BEGINNING, PortError};
+use telemill_engine::ports::{FROM_THE_BEGINNING, FollowError};
 use telemill_engine::position::TopicId;
 use thiserror::Error;
 use uuid::Uuid;
@@ -24,20 +24,21 @@ pub(crate) struct BadCursor(String);
 
 impl LogCursor {
     /// Where a stream goes on behind `after`: a cursor that an entry of this log gave, or the beginning.
-    pub(crate) fn behind(after: &str, topic: TopicId, partitions: i32) -> Result<LogCursor, PortError> {
+    pub(crate) fn behind(after: &str, topic: TopicId, partitions: i32) -> Result<LogCursor, FollowError> {
         let partitions = usize::try_from(partitions).unwrap_or(0);
         let beginning = LogCursor { topic, next: vec![0; partitions] };
         if after == FROM_THE_BEGINNING {
             return Ok(beginning);
         }
-        let cursor: LogCursor = after.parse().map_err(|error: BadCursor| PortError(error.to_string()))?;
+        let cursor: LogCursor = after.parse().map_err(|error: BadCursor| FollowError::BadCursor(error.to_string()))?;
         if cursor.topic != topic {
             // The topic was deleted and made again: all that is in it is behind a cursor on the old one.
             return Ok(beginning);
         }
         if cursor.next.len() != partitions {
             let count = cursor.next.len();
-            return Err(PortError(format!("the cursor has {count} partitions, the alert log {partitions}")));
+            let why = format!("the cursor has {count} partitions, the alert log {partitions}");
+            return Err(FollowError::BadCursor(why));
         }
         Ok(cursor)
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::choice::alert_log;
 use super::sse::{self, Event};
 use super::{ApiError, ControlState};
+use crate::ports::FollowError;
 
 /// Whose alerts are wanted.
 #[derive(Deserialize)]
@@ -45,7 +46,10 @@ pub(super) async fn stream(
 ) -> Result<HttpResponse, ApiError> {
     let after = sse::last_event_id(&request)?;
     let log = alert_log(&state.all(), query.topology.as_deref(), query.stage.as_deref())?;
-    let entries = log.follow(after.as_deref()).await.map_err(|error| ApiError::unavailable(error.to_string()))?;
+    let entries = log.follow(after.as_deref()).await.map_err(|error| match error {
+        FollowError::BadCursor(why) => ApiError::bad_request(format!("Last-Event-ID: {why}")),
+        FollowError::Port(error) => ApiError::unavailable(error.to_string()),
+    })?;
     let event = |entry: crate::ports::AlertEntry| Event { id: Some(entry.cursor), name: "alert", data: entry.body };
     Ok(sse::response(entries.map(move |entry| entry.map(event)).boxed()))
 }

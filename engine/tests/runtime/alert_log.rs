@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures_util::stream::{BoxStream, empty};
-use telemill_engine::ports::{AlertEntry, AlertLog, PortError};
+use futures_util::stream::empty;
+use telemill_engine::ports::{AlertEntries, AlertLog, FollowError};
 use telemill_engine::registry::StageFactory;
 use telemill_engine::stage::Outlet;
 use telemill_engine::testing::fakes::{Collected, FakeSink, SimKeyed, SimRouter, SimSource, collector};
@@ -16,7 +16,7 @@ struct Readable;
 
 #[async_trait]
 impl AlertLog for Readable {
-    async fn follow(&self, _: Option<&str>) -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError> {
+    async fn follow(&self, _: Option<&str>) -> Result<AlertEntries, FollowError> {
         Ok(Box::pin(empty()))
     }
 }

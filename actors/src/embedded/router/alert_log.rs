@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
-use telemill_engine::ports::{AlertEntry, AlertLog, PortError};
+use futures_util::stream;
+use telemill_engine::ports::{AlertEntries, AlertEntry, AlertLog, FollowError, PortError};
 use telemill_engine::record::Kind;
 use tokio::sync::watch;
 
@@ -25,10 +25,7 @@ pub(super) struct EmbeddedAlertLog {
 
 #[async_trait]
 impl AlertLog for EmbeddedAlertLog {
-    async fn follow(
-        &self,
-        after: Option<&str>,
-    ) -> Result<BoxStream<'static, Result<AlertEntry, PortError>>, PortError> {
+    async fn follow(&self, after: Option<&str>) -> Result<AlertEntries, FollowError> {
         let cursor = match after {
             Some(after) => LogCursor::behind(after, self.topic.id, self.topic.partitions())?,
             None => {
