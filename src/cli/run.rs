@@ -2,6 +2,7 @@
 
 mod view;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -50,6 +51,10 @@ impl Run {
             return Err(BadInput(format!("--listen {} {why}", self.listen)).into());
         }
         let Some(plans) = files::plans(&self.files, &files::registry(), Output::Text)? else { return Ok(BAD_INPUT) };
+        let mut names = HashSet::new();
+        if let Some(twice) = plans.iter().find(|plan| !names.insert(&*plan.name)) {
+            return Err(BadInput(format!("two of the files have a topology `{}`; each runs once", twice.name)).into());
+        }
         let bar = view::bar();
         crate::logging::init(bar.clone());
         actix::System::new().block_on(self.serve(plans, bar))
@@ -59,8 +64,8 @@ impl Run {
         let clock = Clock::system();
         let metrics = install_metrics().context("cannot set up metrics")?;
         let state = ControlState::new(metrics, clock.clone());
-        let (address, server) =
-            serve(self.listen, state.clone()).with_context(|| format!("cannot listen on {}", self.listen))?;
+        let (address, server) = serve(self.listen, state.clone())
+            .with_context(|| format!("cannot listen on {}; `--listen` names another address", self.listen))?;
         let control = server.handle();
         actix::spawn(server);
         tracing::info!(code = "listening", %address, "the HTTP API listens");

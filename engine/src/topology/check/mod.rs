@@ -180,7 +180,9 @@ fn entry_of<'r, T>(
     }
     let problem = Problem::new(codes::UNKNOWN_VARIANT, format!("there is no kind `{kind}` of {what}"));
     let hint = match (kinds.feature_of(kind), suggest(kind, kinds.names())) {
-        (Some(feature), _) => format!("this build does without it; add it with `cargo build --features {feature}`"),
+        (Some(feature), _) => format!(
+            "this build does without it; add it with `cargo build --release --features {feature}`, or all with `--features full`"
+        ),
         (None, Some(close)) => format!("did you mean `{close}`?"),
         (None, None) => {
             format!("kinds of {what}: {}", kinds.names().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", "))
