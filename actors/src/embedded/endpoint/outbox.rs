@@ -86,9 +86,7 @@ impl Outbox {
             return None;
         }
         if let Some((packet_id, queued)) = self.sent_before.pop_front() {
-            let (topic, payload) = (queued.topic.clone(), queued.payload.clone());
-            self.sent.push_back((packet_id, queued));
-            return Some(Sending { packet_id: Some(packet_id), dup: true, topic, payload });
+            return Some(self.send(packet_id, queued, true));
         }
         let queued = self.waiting.pop_front()?;
         if queued.qos == 0 {
@@ -98,15 +96,14 @@ impl Outbox {
             }
             return Some(Sending { packet_id: None, dup: false, topic: queued.topic, payload: queued.payload });
         }
-        let packet_id = self.free_packet_id();
-        let sending = Sending {
-            packet_id: Some(packet_id),
-            dup: queued.perhaps_sent,
-            topic: queued.topic.clone(),
-            payload: queued.payload.clone(),
-        };
+        let (packet_id, dup) = (self.free_packet_id(), queued.perhaps_sent);
+        Some(self.send(packet_id, queued, dup))
+    }
+
+    fn send(&mut self, packet_id: u16, queued: Queued, dup: bool) -> Sending {
+        let (topic, payload) = (queued.topic.clone(), queued.payload.clone());
         self.sent.push_back((packet_id, queued));
-        Some(sending)
+        Sending { packet_id: Some(packet_id), dup, topic, payload }
     }
 
     /// The client has a new connection: what was sent and not acknowledged is to be sent again, under the same packet ids.
