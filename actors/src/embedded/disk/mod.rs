@@ -2,8 +2,8 @@
 //! one atomic batch can cover all three.
 //!
 //! - **Exclusive.** One process has a directory; a second one is refused. Within a process everybody shares one handle.
-//! - **Durable before answered.** [`Disk::write`] resolves when what the closure wrote is on the disk, with an fsync
-//!   behind it; what is submitted meanwhile goes together, with one fsync (group commit).
+//! - **Durable before answered.** [`Disk::write`] resolves when what the closure wrote is on the disk, with an fdatasync
+//!   behind it; what is submitted meanwhile goes together, with one fdatasync (group commit).
 //! - **Serial.** Closures run one after the other, each sees what those before it wrote, and the writes of one that
 //!   refuses are taken back. So a condition that a closure checks holds for what it writes.
 //! - **Full is not the end.** Without room nothing is acknowledged ([`DiskError::Full`]); with room again, writes

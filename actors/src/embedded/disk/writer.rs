@@ -1,6 +1,6 @@
 //! The one thread that writes to a data directory.
 //!
-//! What has been submitted while the last group was on its way to the disk is the next group: one batch, one fsync, and
+//! What has been submitted while the last group was on its way to the disk is the next group: one batch, one fdatasync, and
 //! only then every caller hears its result. A closure that refuses or panics takes back its own writes; a group that
 //! cannot be written is answered with the reason, and the directory is opened anew, at once and then at most every
 //! [`REOPEN_EVERY`] while writes keep coming.

@@ -3,7 +3,7 @@
 //! What Kafka promises a single instance, this promises: a record is acknowledged when it is on the disk, a partition's
 //! records are in the order in which they were appended, and whoever reads gets them in that order from any offset that
 //! is retained. All partitions of all topics share the data directory's one journal, so that what is appended at the
-//! same time is made durable by one fsync.
+//! same time is made durable by one fdatasync.
 
 pub(crate) mod frame;
 mod keys;
