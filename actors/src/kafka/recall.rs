@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rdkafka::message::Message;
 use telemill_engine::ports::{PortError, Recall};
 use telemill_engine::record::Origin;
 use ulid::Ulid;
@@ -12,6 +13,7 @@ use super::headers::headers_of;
 use super::producer::ProducerView;
 use super::reader::{Range, with_reader};
 use super::topics::EnsuredTopic;
+use crate::log::tail::Tail;
 
 /// How long the sink may take to have everything reported that it was given before.
 const SETTLING: Duration = Duration::from_secs(15);
@@ -43,26 +45,35 @@ impl Recall for Tails {
             return Err(PortError(format!("`{}` has not settled what it was given before", self.stage)));
         }
         let topics = self.topics.clone();
-        let limit_offset = i64::try_from(limit).unwrap_or(i64::MAX);
         let found = with_reader(&self.connection, &self.stage, READING * 2, move |reader| {
-            let mut origins = Vec::new();
-            for topic in &topics {
-                // The last `limit` productions may all lie in one partition, so each is read that far back.
-                let range = |partition| {
-                    let (low, end) = reader.bounds(&topic.name, partition)?;
-                    Ok(Range { partition, from: low.max(end.saturating_sub(limit_offset)), end })
-                };
-                let ranges = (0..topic.partitions).map(range).collect::<Result<Vec<_>, _>>()?;
-                reader.read(&topic.name, &ranges, READING, |message| {
-                    let origin = headers_of(message).origin();
-                    origins.extend(origin.filter(|o| o.slot == slot && o.slot_session == slot_session));
-                })?;
+            let partitions = |topic: usize| (0..topics[topic].partitions).map(move |partition| (topic, partition));
+            let places: Vec<(usize, i32)> = (0..topics.len()).flat_map(partitions).collect();
+            let bounds = places.iter().map(|(topic, partition)| reader.bounds(&topics[*topic].name, *partition));
+            let mut tail = Tail::new(limit, bounds.collect::<Result<Vec<_>, _>>()?);
+            loop {
+                let next = tail.next();
+                if next.is_empty() {
+                    return Ok(tail.into_newest());
+                }
+                for (index, topic) in topics.iter().enumerate() {
+                    let of_topic = next.iter().filter(|(place, _)| places[*place].0 == index);
+                    let range = |(place, range): &(usize, std::ops::Range<i64>)| Range {
+                        partition: places[*place].1,
+                        from: range.start,
+                        end: range.end,
+                    };
+                    let ranges: Vec<Range> = of_topic.map(range).collect();
+                    reader.read(&topic.name, &ranges, READING, |message| {
+                        let origin = headers_of(message).origin();
+                        let origin = origin.filter(|o| o.slot == slot && o.slot_session == slot_session);
+                        let place = places.iter().position(|place| *place == (index, message.partition()));
+                        if let Some((place, origin)) = place.zip(origin) {
+                            tail.found(place, origin);
+                        }
+                    })?;
+                }
             }
-            Ok(origins)
         });
-        let mut origins = found.await?;
-        origins.sort_unstable_by_key(|origin| std::cmp::Reverse(origin.delivery));
-        origins.truncate(limit);
-        Ok(origins)
+        found.await
     }
 }

@@ -18,3 +18,4 @@ pub(crate) mod ledger;
 pub(crate) mod merge;
 pub(crate) mod outbox;
 pub(crate) mod reading;
+pub(crate) mod tail;

@@ -17,8 +17,8 @@ use telemill_engine::topology::document::SecretError;
 use telemill_engine::topology::{HumanDuration, Secret};
 use thiserror::Error;
 
-/// The highest `max_inflight`: a quarter of all packet ids, so that twice as many productions never meet an id again
-/// before the broker has come once round.
+/// The highest `max_inflight`: a quarter of all packet ids, so that what may come again, and as much that is to come,
+/// stay within the half cycle in which a running packet id is certain.
 pub const MAX_INFLIGHT: u16 = 16_383;
 
 /// An MQTT broker, as written.
@@ -38,7 +38,7 @@ pub struct MqttConnectionSpec {
     #[serde(default)]
     pub packet_ids: PacketIds,
     /// How many messages the broker sends before it waits for an acknowledgement (Mosquitto:
-    /// `max_inflight_messages`). 1 to 16383. Too small a number makes redelivered messages go unrecognised.
+    /// `max_inflight_messages`). 1 to 16383. Too small a number makes reading wait for acknowledgements.
     #[serde(default = "default_max_inflight")]
     pub max_inflight: u32,
     /// How long the broker may be silent. Whole seconds, `1s` to `1h`.

@@ -48,7 +48,7 @@ use self::arrival::Inspector;
 use self::intake::{Failure, Found, Intake, PARTITION};
 use self::meters::Meters;
 use self::recall::Recalls;
-use self::redelivery::RedeliveryTable;
+use self::redelivery::{RECALLED, RedeliveryTable};
 use self::session::SlotSession;
 use self::slot::Slot;
 pub use self::spec::{MqttIngressChecked, MqttIngressSpec, Retained};
@@ -108,12 +108,12 @@ impl Component for MqttIngress {
         connection.check_secret()?;
         let routes = Routes { routes: checked.routes.clone(), limits: checked.limits };
         let mut inspector = Inspector::new(routes, cx.stage.clone());
-        let mut table = RedeliveryTable::new(connection.packet_ids, connection.max_inflight);
+        let mut table = RedeliveryTable::new(connection.packet_ids);
 
         let new_id = inspector.next_id(cx.clock.now()).0;
         let (session, found) = SlotSession::load(cx, SLOT, checked.filters(), new_id).await.map_err(build_error)?;
         if found {
-            let recalls = Recalls::new(cx, SLOT, 2 * usize::from(connection.max_inflight));
+            let recalls = Recalls::new(cx, SLOT, RECALLED);
             let recalled = recalls.ask(session.id()).await.map_err(|error| {
                 BuildError::Unavailable(format!("a sink cannot say what it has of the MQTT session: {error}"))
             })?;

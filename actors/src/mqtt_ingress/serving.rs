@@ -207,6 +207,7 @@ impl<'s> Serving<'s> {
         }
         let slot = &mut *self.slot;
         let packet_id = publish.pkid;
+        slot.table.arrive(packet_id);
         if publish.retain && !slot.accept_retained {
             slot.meters.ignored_retained.increment(1);
             self.ledger.push(packet_id, AT_ONCE);

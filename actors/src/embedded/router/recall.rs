@@ -8,6 +8,7 @@ use telemill_engine::record::Origin;
 use ulid::Ulid;
 
 use crate::embedded::log::{Log, LogError, Topic, frame, records};
+use crate::log::tail::Tail;
 
 /// The ends of a sink's topics.
 pub(in crate::embedded) struct EmbeddedRecall {
@@ -21,28 +22,26 @@ impl Recall for EmbeddedRecall {
         // Behind everything that the sink was given before.
         self.log.disk().write(|_| Ok::<_, LogError>(())).await?;
         let topics = self.topics.clone();
-        let far_back = i64::try_from(limit).unwrap_or(i64::MAX);
-        let mut origins = self
-            .log
-            .disk()
-            .read(move |view| {
-                let mut origins = Vec::new();
-                for topic in &topics {
-                    for partition in 0..topic.partitions() {
-                        // The last `limit` productions may all lie in one partition, so each is read that far back.
-                        let (low, end) = topic.bounds(partition);
-                        let range = low.max(end.saturating_sub(far_back))..end;
-                        for entry in records(view, topic, partition, range, usize::MAX, usize::MAX)? {
-                            let origin = frame::read(&entry.frame).and_then(|frame| frame.headers.origin());
-                            origins.extend(origin.filter(|o| o.slot == slot && o.slot_session == slot_session));
+        let found = self.log.disk().read(move |view| {
+            let partitions = |topic| (0..Topic::partitions(topic)).map(move |partition| (topic, partition));
+            let places: Vec<(&Topic, i32)> = topics.iter().flat_map(|topic| partitions(&**topic)).collect();
+            let mut tail = Tail::new(limit, places.iter().map(|(topic, partition)| topic.bounds(*partition)));
+            loop {
+                let next = tail.next();
+                if next.is_empty() {
+                    return Ok::<_, LogError>(tail.into_newest());
+                }
+                for (place, range) in next {
+                    let (topic, partition) = places[place];
+                    for entry in records(view, topic, partition, range, usize::MAX, usize::MAX)? {
+                        let origin = frame::read(&entry.frame).and_then(|frame| frame.headers.origin());
+                        if let Some(origin) = origin.filter(|o| o.slot == slot && o.slot_session == slot_session) {
+                            tail.found(place, origin);
                         }
                     }
                 }
-                Ok::<_, LogError>(origins)
-            })
-            .await?;
-        origins.sort_unstable_by_key(|origin| std::cmp::Reverse(origin.delivery));
-        origins.truncate(limit);
-        Ok(origins)
+            }
+        });
+        Ok(found.await?)
     }
 }

@@ -5,7 +5,7 @@ use telemill_engine::record::{Origin, Record};
 use telemill_engine::stage::BuildError;
 use telemill_services::{Mosquitto, Services, eventually};
 
-use crate::mqtt_support::{Counters, Publisher, SOON, Site, kick};
+use crate::mqtt_support::{Counters, Peer, Publisher, SOON, Scripted, Site, kick};
 
 const URL: fn() -> &'static str = || Services::shared().mqtt_url();
 
@@ -58,6 +58,31 @@ async fn after_a_crash_what_the_log_has_is_not_produced_again() {
     // Those that were recognised were acknowledged, too: nothing of them is left at the broker.
     devices.send(&site.data("d1"), "\"last\"").await;
     site.build().await.expect_next("\"last\"").await;
+}
+
+#[tokio::test]
+async fn after_a_crash_a_broker_may_send_again_more_than_its_window() {
+    const COUNT: u16 = 3000;
+    let broker = Scripted::start().await;
+    let mut site = Site::new(&broker.url());
+    site.connection.max_inflight = 10;
+    let message = |id, dup| Peer::message(id, &site.data("d1"), "1", dup);
+    let mut ingress = site.build().await;
+    let mut peer = broker.accept_new().await;
+    for first in (1..=COUNT).step_by(500) {
+        peer.send((first..first + 500).map(|id| message(id, false))).await;
+        let (records, _) = ingress.take(500).await;
+        site.router.has(origins(&records));
+    }
+    ingress.crash().await;
+
+    let mut ingress = site.build().await;
+    let mut peer = broker.accept(true).await;
+    peer.send((1..=COUNT).map(|id| message(id, true))).await;
+    assert!(peer.acks(COUNT.into()).await.into_iter().eq(1..=COUNT));
+    // What comes next is new, though it reads the same and never got out of the last connection's socket.
+    peer.send([message(COUNT + 1, true)]).await;
+    assert_eq!(origins(&ingress.take(1).await.0)[0].delivery, u64::from(COUNT) + 1);
 }
 
 #[tokio::test]
