@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use telemill_engine::batch::Batch;
+use telemill_engine::record::{Reason, Record};
 use telemill_engine::runtime::{Capacity, RestartPolicy, TopologyState};
+use telemill_engine::stage::StageError;
 use telemill_engine::testing::fakes::{Collected, FakeSource, SinkStep, collector};
-use telemill_engine::testing::{BASE, Sim, number_of};
+use telemill_engine::testing::{BASE, PlanBuilder, Sim, number_of};
 use telemill_engine::topology::Plan;
 
 use super::common::*;
@@ -100,6 +102,50 @@ fn a_source_is_built_again_and_gives_what_was_not_acknowledged() {
     assert_eq!(source.built(), 3);
     assert_eq!(source.unacknowledged(), 0);
     all_of(&written, 60);
+}
+
+#[test]
+fn an_acker_is_built_again_with_its_source_and_what_it_had_in_hand_is_given_again() {
+    let (source, written, dead) = (FakeSource::new(), collector(), collector());
+    let plan = plan(&dead).stage("source", &[], gives(&source)).stage("sink", &["source"], writes(&written)).build();
+    Sim::run(BASE, async |sim| {
+        let deployment = sim.deploy(plan).await.unwrap();
+        source.panic_on_acknowledge(2);
+        feed(&source, 0..60, 7);
+        sim.until("all is acknowledged", SOON, || source.unacknowledged() == 0 && written.len() >= 60).await;
+        assert_eq!(restarts(&deployment.view()), [("source".to_owned(), 2)]);
+        source.end();
+        assert_eq!(deployment.ended().await, TopologyState::Ended);
+        assert_balanced(&deployment.view());
+    });
+    assert_eq!(source.built(), 3);
+    // A source without positions may give again what was written and not acknowledged.
+    let mut first_time = std::collections::BTreeSet::new();
+    let numbers: Vec<u64> = written.numbers().into_iter().filter(|n| first_time.insert(*n)).collect();
+    assert_eq!(numbers, (0..60).collect::<Vec<_>>());
+}
+
+#[test]
+fn dead_letters_are_submitted_again_when_their_sink_panics() {
+    for step in [SinkStep::Panic, SinkStep::PanicLater] {
+        let (source, written, dead) = (FakeSource::new(), collector(), collector());
+        feed(&source, 0..60, 8);
+        source.end();
+        let (panics, what) = (first(2), step.clone());
+        let decide = move |_: &Batch| if panics() { what.clone() } else { SinkStep::Write(Duration::ZERO) };
+        let bad = |r: &Record| match number_of(r) % 20 {
+            7 => Err(StageError::reject(Reason("bad"), "injected")),
+            _ => Ok(()),
+        };
+        let plan = PlanBuilder::new(world().state.clone(), decides(&dead, 1, decide))
+            .stage("source", &[], gives(&source))
+            .stage("p", &["source"], passes(bad))
+            .stage("sink", &["p"], writes(&written))
+            .build();
+        assert_eq!(deploy_and_end(&source, plan), [("dead_letters".to_owned(), 2)], "{step:?}");
+        assert_eq!(written.numbers(), (0..60).filter(|n| n % 20 != 7).collect::<Vec<_>>());
+        assert_eq!(dead.numbers(), [7, 27, 47]);
+    }
 }
 
 #[test]

@@ -168,6 +168,7 @@ struct Fed {
     built: usize,
     closed: bool,
     panics: usize,
+    acker_panics: usize,
 }
 
 impl FakeSource {
@@ -192,6 +193,11 @@ impl FakeSource {
     pub fn panic(&self, times: usize) {
         self.with(|f| f.panics = times);
         self.0.more.notify_one();
+    }
+
+    /// Panics the next so many times that something is acknowledged, which is then not acknowledged.
+    pub fn panic_on_acknowledge(&self, times: usize) {
+        self.with(|f| f.acker_panics = times);
     }
 
     /// Builds the source: what was not acknowledged before is given out again, as a broker does.
@@ -279,6 +285,12 @@ impl SourceReader for FakeSource {
 
 impl Acker for FakeSource {
     async fn acknowledge(&mut self, batches: Vec<(Partition, u64)>) -> Result<(), SourceError> {
+        let panics = self.with(|f| {
+            let panics = f.acker_panics > 0;
+            f.acker_panics = f.acker_panics.saturating_sub(1);
+            panics
+        });
+        assert!(!panics, "injected: the acker panics");
         self.with(|f| {
             for (_, tag) in batches {
                 f.open.retain(|(t, ..)| *t != tag);
