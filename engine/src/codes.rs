@@ -70,6 +70,11 @@ const LOG: &[Explanation] = &[
          skipped by what already has it.",
     ),
     (
+        "stage_goes_on",
+        "What did not get through (`stage_retry`) did after so many `tries`, or went to the dead letters. The stage does its \
+         work again.",
+    ),
+    (
         "stage_restart",
         "A stage panicked or found itself unusable. It is started again after a wait, with everything it had in hand; \
          `restart:` limits how often.",

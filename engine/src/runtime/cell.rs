@@ -141,6 +141,15 @@ impl StageCommon {
         self.pause(backoff, reason, detail, at_least).await;
     }
 
+    /// No try is needed any more: whoever was told of the first failure is told that, too.
+    pub fn goes_on(&self, backoff: &mut Backoff) {
+        if backoff.failures() > 0 {
+            let tries = backoff.failures();
+            tracing::info!(code = "stage_goes_on", topology = %self.cx.topology, stage = %self.cx.stage, tries, "going on");
+        }
+        backoff.reset();
+    }
+
     /// Waits before a record that was refused is tried again. The stage does its work all the while.
     pub async fn pause(&self, backoff: &mut Backoff, reason: Reason, detail: &str, at_least: Option<Duration>) {
         if backoff.failures() == 0 {

@@ -264,7 +264,7 @@ impl SinkCell {
         match answer.clone() {
             Submitted::Delivered => {
                 self.delivered();
-                backoff.reset();
+                self.common.goes_on(backoff);
                 self.common.status.set(StageState::Running);
             }
             Submitted::Retry { reason, detail, after } => {
