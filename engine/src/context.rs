@@ -72,6 +72,11 @@ impl Connections {
         self.get(name)?.value.clone()?.downcast().ok()
     }
 
+    /// Those of this kind.
+    pub fn all<C: Connection>(&self) -> Vec<Arc<C>> {
+        self.declared.keys().filter_map(|name| self.typed(name)).collect()
+    }
+
     /// Whether the connection of this name has problems of its own, so that nothing more is to be said of it.
     fn is_flawed(&self, name: &str) -> bool {
         self.get(name).is_some_and(|declared| declared.value.is_none())

@@ -1,15 +1,18 @@
 //! `telemill run`
 
+mod rates;
 mod view;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use indicatif::ProgressBar;
+use telemill_actors::embedded::EmbeddedConnection;
 use telemill_engine::checkpoint::Owner;
 use telemill_engine::clock::Clock;
 use telemill_engine::control::{ControlState, install_metrics, serve};
@@ -77,6 +80,7 @@ impl Run {
         for plan in plans {
             let name = plan.name.clone();
             let demo = Demo::check(&plan, &mut Problems::new());
+            let local = plan.connections.all();
             let environment =
                 Environment { clock: clock.clone(), placement: Placement::one_per_core(), owner: owner() };
             let begun = tokio::select! {
@@ -86,7 +90,7 @@ impl Run {
             match begun {
                 Ok(deployment) => {
                     state.add(deployment.view());
-                    fleets.begin(deployment.view(), demo);
+                    fleets.begin(deployment.view(), demo, local);
                     tracing::info!(code = "deploying", topology = %name, "the topology starts");
                     deployments.push(deployment);
                 }
@@ -126,7 +130,7 @@ struct Fleets {
 
 impl Fleets {
     /// Once the topology runs: shows it, and lets its fleet publish.
-    fn begin(&mut self, deployment: DeploymentView, demo: Option<Demo>) {
+    fn begin(&mut self, deployment: DeploymentView, demo: Option<Demo>, local: Vec<Arc<EmbeddedConnection>>) {
         let (view, stop, mut stopped) = (self.view.clone(), self.stop.subscribe(), self.stop.subscribe());
         self.running.push(actix::spawn(async move {
             let started = tokio::select! {
@@ -134,7 +138,7 @@ impl Fleets {
                 _ = stopped.wait_for(|stop| *stop) => false,
             };
             if started {
-                view.follow(&deployment, demo.as_ref().map(Demo::devices));
+                view.follow(&deployment, demo.as_ref().map(Demo::devices), local);
                 if let Some(demo) = demo {
                     demo.run(stop).await;
                 }
@@ -189,7 +193,7 @@ async fn drain(deployments: Vec<Deployment>, state: &ControlState) -> bool {
             Ended::Failed(why) => tracing::error!(code = "failed", topology = %name, why, "the topology had failed"),
         }
         state.remove(&name);
-        if let Ok(threads) = std::sync::Arc::try_unwrap(threads) {
+        if let Ok(threads) = Arc::try_unwrap(threads) {
             threads.shut_down();
         }
         ended == Ended::Drained

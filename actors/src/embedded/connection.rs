@@ -4,7 +4,7 @@
 //! of them is built; a checked connection has opened nothing.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use telemill_engine::context::{CheckContext, Connection};
 use telemill_engine::stage::BuildError;
 use telemill_engine::topology::ByteSize;
 
-use super::disk::Disk;
+use super::disk::{Disk, Usage};
 use super::endpoint::{AuthSpec, COMMANDS, Endpoint, EndpointSettings, EndpointSpec, LimitsSpec, TlsSpec};
 
 /// The embedded default as written.
@@ -60,6 +60,8 @@ pub struct EmbeddedConnection {
     dir: PathBuf,
     endpoint: Endpoint,
     min_free: u64,
+    /// The directory while somebody has it open.
+    disk: Mutex<Weak<Disk>>,
 }
 
 impl Connection for EmbeddedConnection {
@@ -80,7 +82,12 @@ impl Connection for EmbeddedConnection {
         };
         let endpoint = Endpoint::new(EndpointSettings::check(endpoint, cx)?);
         let named = !spec.dir.as_os_str().is_empty();
-        named.then_some(EmbeddedConnection { dir: spec.dir, endpoint, min_free: spec.min_free.into() })
+        named.then(|| EmbeddedConnection {
+            dir: spec.dir,
+            endpoint,
+            min_free: spec.min_free.into(),
+            disk: Mutex::default(),
+        })
     }
 }
 
@@ -97,7 +104,15 @@ impl EmbeddedConnection {
 
     /// The data directory, opened by the first who asks and shared with all others of this process.
     pub async fn disk(&self) -> Result<Arc<Disk>, BuildError> {
-        Ok(Disk::open(&self.dir, self.min_free).await?)
+        let disk = Disk::open(&self.dir, self.min_free).await?;
+        *self.disk.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&disk);
+        Ok(disk)
+    }
+
+    /// What the data directory takes, as last measured; none while nobody has it open.
+    pub fn usage(&self) -> Option<Usage> {
+        let disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
+        disk?.usage()
     }
 }
 

@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
+use telemill_actors::embedded::EmbeddedConnection;
 use telemill_engine::control::follow_alerts;
 use telemill_engine::runtime::DeploymentView;
-use tokio::time::Instant;
 
+use super::rates::Rates;
 use crate::cli::out;
 
 /// How often the rates are looked at on a terminal.
@@ -36,10 +37,11 @@ impl View {
         View { api, bar }
     }
 
-    /// A topology runs: says where to look, and follows it for as long as it does.
-    pub fn follow(&self, view: &DeploymentView, simulated: Option<u32>) {
+    /// A topology runs: says where to look, and follows it for as long as it does. `local` are those of its connections
+    /// that keep something on a disk here.
+    pub fn follow(&self, view: &DeploymentView, simulated: Option<u32>, local: Vec<Arc<EmbeddedConnection>>) {
         self.print(&self.welcome(&view.name, simulated));
-        actix::spawn(rates(self.clone(), view.clone()));
+        actix::spawn(rates(self.clone(), view.clone(), local));
         for stage in view.alert_stages() {
             actix::spawn(alerts(self.clone(), view.clone(), stage.clone()));
         }
@@ -91,20 +93,15 @@ pub fn bar() -> Option<ProgressBar> {
 }
 
 /// Shows how much goes through the topology.
-async fn rates(shown: View, view: DeploymentView) {
+async fn rates(shown: View, view: DeploymentView, local: Vec<Arc<EmbeddedConnection>>) {
     let every = if shown.bar.is_some() { REDRAW_EVERY } else { LINE_EVERY };
-    let (mut before, mut since) = (received(&view), Instant::now());
+    let mut rates = Rates::new(view.clone(), local);
     loop {
         tokio::time::sleep(every).await;
         if view.state().is_over() {
             return;
         }
-        let (now, elapsed) = (received(&view), since.elapsed());
-        since = Instant::now();
-        let rate = (now - before) as f64 / elapsed.as_secs_f64();
-        before = now;
-        let online = view.directory.online_count();
-        let line = format!("{}: {now} records in, {rate:.0}/s, {online} devices online", view.name);
+        let line = rates.line(|code| shown.style(code));
         match &shown.bar {
             Some(bar) => {
                 bar.set_message(line);
@@ -113,12 +110,6 @@ async fn rates(shown: View, view: DeploymentView) {
             None => shown.print(&line),
         }
     }
-}
-
-/// What devices have sent: the records of the ingresses.
-fn received(view: &DeploymentView) -> u64 {
-    let ingresses = view.members.iter().filter(|member| member.is_ingress);
-    ingresses.map(|member| member.metrics.ledger().received).sum()
 }
 
 /// The fields of a transition that are shown.

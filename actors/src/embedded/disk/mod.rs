@@ -54,6 +54,8 @@ pub struct Disk {
     shared: Shared,
     jobs: mpsc::Sender<Box<dyn Job>>,
     attached: Mutex<HashMap<TypeId, Weak<dyn Any + Send + Sync>>>,
+    /// As last measured.
+    usage: Mutex<Option<Usage>>,
 }
 
 /// The outcome of a write that has its place in the queue.
@@ -103,7 +105,8 @@ impl Disk {
         let writer = Writer { dir: path.clone(), min_free, shared: shared.clone(), jobs: queue, down: None };
         let thread = std::thread::Builder::new().name("disk".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|error| DiskError::io("starting the writer", &error))?;
-        let disk = Arc::new(Disk { dir: path.clone(), shared, jobs, attached: Mutex::default() });
+        let disk =
+            Arc::new(Disk { dir: path.clone(), shared, jobs, attached: Mutex::default(), usage: Mutex::default() });
         disks.insert(path, (Arc::downgrade(&disk), thread));
         Ok(disk)
     }
@@ -200,15 +203,22 @@ impl Disk {
         read.await.map_err(|_| DiskError::Panicked)?
     }
 
-    /// The bytes that the directory takes on its disk, and those that are free there. For metrics and the terminal.
-    pub async fn usage(&self) -> Result<Usage, DiskError> {
+    /// Measures what the directory takes on its disk, and what is free there. It looks at every file.
+    pub async fn measure(&self) -> Result<Usage, DiskError> {
         let dir = self.dir.clone();
-        let used = tokio::task::spawn_blocking(move || {
+        let measured = tokio::task::spawn_blocking(move || {
             usage::used(&dir)
                 .map(|used| Usage { used, free: opened::free(&dir) })
                 .map_err(|error| DiskError::io(&format!("measuring {}", dir.display()), &error))
         });
-        used.await.map_err(|_| DiskError::Panicked)?
+        let usage = measured.await.map_err(|_| DiskError::Panicked)??;
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+        Ok(usage)
+    }
+
+    /// What [`Disk::measure`] found last; none before the first time. The log measures every few seconds.
+    pub fn usage(&self) -> Option<Usage> {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

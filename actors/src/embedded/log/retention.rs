@@ -49,7 +49,7 @@ type Going = Vec<(Partition, i64, u64)>;
 impl Log {
     /// Gives out what the data directory takes. That it cannot be measured now is no reason to stop.
     async fn show_usage(&self) {
-        let Ok(usage) = self.disk.usage().await else { return };
+        let Ok(usage) = self.disk.measure().await else { return };
         let dir = self.disk.dir().display().to_string();
         metrics::gauge!("telemill_data_dir_bytes", "dir" => dir.clone()).set(usage.used as f64);
         metrics::gauge!("telemill_data_dir_free_bytes", "dir" => dir).set(usage.free as f64);
