@@ -14,6 +14,7 @@
 //! uses as well: `install`, `serve`, `ready`, `up`. Only tests call this crate; what goes wrong is a failed test, so its
 //! functions panic with the reason (a service that is not installed included) instead of returning it.
 
+mod certificates;
 mod port;
 mod scratch;
 mod server;
@@ -21,6 +22,7 @@ mod shared;
 mod spawner;
 mod wait;
 
+pub use certificates::certify;
 pub use server::{Kafka, Mosquitto, Redis, Server};
 pub use shared::{Services, unique_name};
 pub use wait::{eventually, wait_until};

@@ -1,11 +1,11 @@
 //! Who may connect, and as whom: passwords and certificates.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use argon2::password_hash::{PasswordHasher, SaltString};
 use argon2::{Algorithm, Argon2, Params, Version};
 use serde_json::{Value, json};
+use telemill_services::certify;
 
 use super::fixture::Site;
 use super::program::Program;
@@ -87,29 +87,6 @@ async fn a_device_logs_in_as_itself_and_is_nobody_else() {
     assert_eq!(devices, ["d1"; 3]);
     endpoint.dead(0).await;
     endpoint.close().await;
-}
-
-fn openssl(dir: &Path, arguments: &[&str]) {
-    let mut command = Command::new("openssl");
-    let status = command.args(arguments).current_dir(dir).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    assert!(status.expect("openssl is installed").success(), "openssl {arguments:?}");
-}
-
-/// An authority, and a certificate of it for `name`.
-fn certify(dir: &Path, authority: &str, name: &str, alternative: &str) {
-    std::fs::write(dir.join("ext"), format!("subjectAltName={alternative}\n")).unwrap();
-    let (key, csr, pem) = (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
-    let (ca, ca_key) = (format!("{authority}.pem"), format!("{authority}.key"));
-    let curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    if !dir.join(&ca).exists() {
-        let subject = format!("/CN={authority}");
-        let arguments =
-            [&["req", "-x509", "-days", "2", "-subj", &subject, "-keyout", &ca_key, "-out", &ca], &curve[..]];
-        openssl(dir, &arguments.concat());
-    }
-    openssl(dir, &[&["req", "-subj", "/CN=x", "-keyout", &key, "-out", &csr][..], &curve].concat());
-    let sign = ["x509", "-req", "-days", "2", "-in", &csr, "-CA", &ca, "-CAkey", &ca_key, "-CAcreateserial"];
-    openssl(dir, &[&sign[..], &["-extfile", "ext", "-out", &pem]].concat());
 }
 
 async fn publishes(dir: &Path, port: u16, authority: &str, certificate: &str, client_id: &str, topic: &str) -> bool {
