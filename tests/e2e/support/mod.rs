@@ -2,6 +2,8 @@
 
 mod http;
 mod load;
+mod local;
+mod local_record;
 mod log;
 mod paho;
 mod process;
@@ -14,6 +16,8 @@ use std::time::Duration;
 
 pub use http::Http;
 pub use load::{Load, Pace};
+pub use local::Local;
+pub use local_record::{LocalRecord, Numbers};
 pub use log::{LogRecord, Reader};
 pub use paho::paho;
 pub use process::Telemill;

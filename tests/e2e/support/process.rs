@@ -1,6 +1,6 @@
 //! The process under test.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +11,16 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use telemill_services::wait_until;
 
-use super::{DEADLINE, Http, Site};
+use super::{DEADLINE, Http, Numbers, Site};
 
 /// `telemill run` on a site's topology. It ends with its value (SIGKILL), and with the thread that started it; the end
 /// of its log is printed when the test fails.
 pub struct Telemill {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
-    /// Reads the log; ends with it.
-    reader: Option<JoinHandle<()>>,
+    /// What it writes to standard error.
+    log: Lines,
+    /// What it writes to standard output.
+    printed: Lines,
     /// Its API.
     pub http: Http,
     topology: String,
@@ -28,35 +29,33 @@ pub struct Telemill {
 impl Telemill {
     /// Starts it and waits until its API listens.
     pub fn start(site: &Site) -> Telemill {
-        let services = [("MQTT_URL", &*site.mqtt), ("KAFKA_BROKERS", &*site.kafka), ("REDIS_URL", &*site.redis)];
+        let [mqtt, kafka, redis] = [&site.mqtt, &site.kafka, &site.redis].map(String::clone);
+        let services = [("MQTT_URL", mqtt), ("KAFKA_BROKERS", kafka), ("REDIS_URL", redis)];
         Telemill::start_file(&site.file(), &site.name, &services)
     }
 
     /// Starts it on a topology file, with these variables set, and waits until its API listens.
-    pub fn start_file(file: &Path, topology: &str, variables: &[(&str, &str)]) -> Telemill {
-        let mut command = Command::new("setpriv");
+    pub fn start_file(file: &Path, topology: &str, variables: &[(&str, String)]) -> Telemill {
+        Telemill::start_by(Command::new("env"), file, topology, variables)
+    }
+
+    /// As [`Telemill::start_file`], by a program that becomes what its arguments say.
+    pub fn start_by(mut command: Command, file: &Path, topology: &str, variables: &[(&str, String)]) -> Telemill {
         command
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
+            .args(["setpriv", "--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
             .arg(file)
             .args(["--listen", "127.0.0.1:0"])
-            .envs(variables.iter().copied())
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .env_remove("TELEMILL_LISTEN")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("setpriv is there");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let lines = BufReader::new(child.stderr.take().expect("it is piped")).split(b'\n');
-        let copy = log.clone();
-        let reader = std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                let line = String::from_utf8_lossy(&line).into_owned();
-                copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
+        let log = Lines::of(child.stderr.take().expect("it is piped"));
+        let printed = Lines::of(child.stdout.take().expect("it is piped"));
         let topology = topology.to_owned();
-        let mut telemill = Telemill { child, log, reader: Some(reader), http: Http::new("http://unknown"), topology };
+        let mut telemill = Telemill { child, log, printed, http: Http::new("http://unknown"), topology };
         let address = wait_until(DEADLINE, "the address of the API in the log", || {
             assert!(telemill.status().is_none(), "telemill ended before it listened");
             telemill.logged("listening").first().map(|entry| entry["address"].as_str().unwrap_or_default().to_owned())
@@ -82,13 +81,32 @@ impl Telemill {
 
     /// The entries of the log with this code, so far.
     pub fn logged(&self, code: &str) -> Vec<Value> {
-        let entries = self.lines().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        let entries = self.log.so_far().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
         entries.filter(|entry| entry["code"] == code).collect()
     }
 
     /// The whole log so far.
     pub fn log(&self) -> String {
-        self.lines().join("\n")
+        self.log.so_far().join("\n")
+    }
+
+    /// The lines that it has printed so far.
+    pub fn printed(&self) -> Vec<String> {
+        self.printed.so_far()
+    }
+
+    /// What it says of a device, with the whole history.
+    pub fn device(&self, id: &str) -> Value {
+        self.http.get(&format!("/api/v1/devices/{id}?limit=10000")).json()
+    }
+
+    /// The numbers in a device's history, and the messages' ids.
+    pub fn history(&self, device: &str) -> Numbers {
+        let number = |message: &Value| {
+            let event_id = message["event_id"].as_str().expect("it has an id").to_owned();
+            (message["payload"]["seq"].as_u64().expect("it is numbered"), event_id)
+        };
+        self.device(device)["history"].as_array().into_iter().flatten().map(number).collect()
     }
 
     /// The status page of the topology.
@@ -138,14 +156,24 @@ impl Telemill {
 
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is ours, and not reaped");
+        self.signal(Signal::TERM);
+    }
+
+    /// Asks it to end as Ctrl-C does (SIGINT).
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is ours, and not reaped");
     }
 
     /// Its exit code, which it must have by the deadline.
     pub fn exit_code(&mut self, deadline: Duration) -> i32 {
         let status = wait_until(deadline, "telemill to end", || self.status());
         // What it said last is in the log before anybody looks.
-        let _ = self.reader.take().map(JoinHandle::join);
+        self.log.end();
+        self.printed.end();
         status.code().unwrap_or_else(|| panic!("telemill ended by a signal: {status}"))
     }
 
@@ -158,9 +186,35 @@ impl Telemill {
     fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is ours")
     }
+}
 
-    fn lines(&self) -> Vec<String> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+/// The lines of a stream, as they come.
+struct Lines {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Ends with the stream.
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Lines {
+    fn of(stream: impl Read + Send + 'static) -> Lines {
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let copy = lines.clone();
+        let reader = std::thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).into_owned();
+                copy.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        });
+        Lines { lines, reader: Some(reader) }
+    }
+
+    fn so_far(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the end of the stream.
+    fn end(&mut self) {
+        let _ = self.reader.take().map(JoinHandle::join);
     }
 }
 
@@ -190,7 +244,7 @@ impl Drop for Telemill {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let lines = self.lines();
+            let lines = self.log.so_far();
             eprintln!("the end of telemill's log:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
     }
