@@ -6,6 +6,7 @@ mod bad_input;
 mod cli;
 mod crash;
 mod embedded_crash;
+mod embedded_devices;
 mod mistakes;
 mod pipeline;
 mod presence;

@@ -95,6 +95,14 @@ impl Telemill {
         self.printed.so_far()
     }
 
+    /// Where devices connect to its own endpoint, once they can.
+    pub fn mqtt(&self) -> String {
+        let address = wait_until(DEADLINE, "the address of the endpoint in the log", || {
+            self.logged("mqtt_endpoint::listening").pop().map(|entry| entry["address"].clone())
+        });
+        format!("mqtt://{}", address.as_str().expect("an address is text"))
+    }
+
     /// What it says of a device, with the whole history.
     pub fn device(&self, id: &str) -> Value {
         self.http.get(&format!("/api/v1/devices/{id}?limit=10000")).json()
