@@ -1,5 +1,6 @@
 //! The whole of Telemill, as a user runs it: the binary, on real brokers, seen through clients that are not ours.
 
+mod access;
 mod alerts;
 mod backpressure;
 mod bad_input;
