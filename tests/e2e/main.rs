@@ -16,4 +16,5 @@ mod readiness;
 mod shutdown;
 mod supervision;
 mod support;
+mod terminal;
 mod updates;

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rand::Rng;
 use serde_json::Value;
 use telemill_actors::embedded::disk::{Disk, DiskError, KeyRange, Read, Space};
 use telemill_services::unique_name;
 
-use super::{LocalRecord, Telemill};
+use super::{LocalRecord, Telemill, Terminal};
 
 /// The quick start's file, changed as the test needs it, and its data. Both go with it, and stay after a failed test.
 pub struct Local {
@@ -70,6 +71,11 @@ impl Local {
         let mut telemill = self.start();
         telemill.until_ready();
         telemill
+    }
+
+    /// Starts Telemill on a terminal. `command` becomes what its arguments say, `data` is the data directory.
+    pub fn on_a_terminal(&self, command: Command, data: &Path) -> Terminal {
+        Terminal::start_by(command, &self.file(), &self.variables(data))
     }
 
     /// Writes the topology file; its path.

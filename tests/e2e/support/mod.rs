@@ -11,6 +11,7 @@ mod process;
 mod publisher;
 mod site;
 mod store;
+mod terminal;
 mod truth;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use process::Telemill;
 pub use publisher::{Commands, Publisher};
 pub use site::Site;
 pub use store::{Store, Updates};
+pub use terminal::Terminal;
 pub use truth::Truth;
 
 /// The partition that Kafka's own clients put a key into.

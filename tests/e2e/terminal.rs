@@ -1,0 +1,48 @@
+//! What the quick start shows on a terminal.
+
+use std::process::Command;
+
+use telemill_services::wait_until;
+
+use crate::support::{DEADLINE, Local, Terminal};
+
+/// The lines that stayed at the bottom, one after the other: records in, and what stands behind the rate.
+fn live(terminal: &Terminal) -> Vec<(u64, String)> {
+    let line = |text: &str| {
+        let (_, line) = text.split_once("quickstart: ")?;
+        let (received, rest) = line.split_once(" records in, ")?;
+        let (_rate, rest) = rest.split_once("/s, ")?;
+        Some((received.parse().ok()?, rest.trim_end().to_owned()))
+    };
+    terminal.text().split(['\r', '\n']).filter_map(line).collect()
+}
+
+#[test]
+fn a_terminal_shows_where_to_look_what_goes_on_and_alerts_in_colour_until_ctrl_c() {
+    let quick_start = Local::new("terminal");
+    let mut terminal = quick_start.on_a_terminal(Command::new("env"), &quick_start.data());
+    let shows = |terminal: &Terminal, what: &str| {
+        wait_until(DEADLINE, &format!("`{what}` on the terminal"), || terminal.raw().contains(what).then_some(()));
+    };
+    shows(&terminal, "\u{1b}[1mquickstart runs\u{1b}[0m, and 100 simulated devices publish to it\r\n");
+    shows(&terminal, "  alerts, live     http://127.0.0.1:");
+    let first = wait_until(DEADLINE, "a line of rates", || {
+        live(&terminal).into_iter().find(|(_, rest)| rest.starts_with("100 devices online, "))
+    });
+    assert!(first.1.ends_with("iB on disk"), "{first:?}");
+    wait_until(DEADLINE, "a line that has moved on", || {
+        live(&terminal).iter().any(|(n, _)| *n > first.0).then_some(())
+    });
+    shows(&terminal, "\u{1b}[33mpending \u{1b}[0m DeviceOverheating device-100 at 8");
+    shows(&terminal, "\u{1b}[31;1mfiring  \u{1b}[0m DeviceOverheating device-100 at 8");
+
+    terminal.ctrl_c();
+    assert_eq!(terminal.exit_code(DEADLINE), 0);
+    let (_, end) = terminal
+        .text()
+        .rsplit_once("sources stop")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("it says that it drains");
+    assert!(end.contains("everything received is resolved"), "{end}");
+    assert!(!end.contains(" records in, "), "the line that stayed is gone: {end}");
+}
