@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod embedded_crash;
 mod embedded_devices;
+mod full_disk;
 mod mistakes;
 mod pipeline;
 mod presence;

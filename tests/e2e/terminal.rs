@@ -4,7 +4,7 @@ use std::process::Command;
 
 use telemill_services::wait_until;
 
-use crate::support::{DEADLINE, Local, Terminal};
+use crate::support::{DEADLINE, Local, SmallDisk, Terminal};
 
 /// The lines that stayed at the bottom, one after the other: records in, and what stands behind the rate.
 fn live(terminal: &Terminal) -> Vec<(u64, String)> {
@@ -45,4 +45,33 @@ fn a_terminal_shows_where_to_look_what_goes_on_and_alerts_in_colour_until_ctrl_c
         .expect("it says that it drains");
     assert!(end.contains("everything received is resolved"), "{end}");
     assert!(!end.contains(" records in, "), "the line that stayed is gone: {end}");
+}
+
+#[test]
+fn a_terminal_says_that_the_disk_is_full_and_that_it_goes_on() {
+    let disk = SmallDisk::new("terminal-disk", "96m");
+    let mut quick_start = Local::new("terminal-disk");
+    quick_start.keep_free("8MiB");
+    let mut terminal = quick_start.on_a_terminal(disk.command(), &disk.path().join("data"));
+    let moves = |terminal: &Terminal, from: usize| {
+        wait_until(DEADLINE, "records that come in", || {
+            let lines = live(terminal);
+            let moved = lines.get(from).zip(lines.last()).is_some_and(|(first, last)| last.0 > first.0 + 100);
+            let waits = lines.last().is_some_and(|(_, rest)| rest.contains("waiting"));
+            (moved && !waits).then_some(lines.len())
+        })
+    };
+    moves(&terminal, 0);
+    disk.fill();
+    let waiting = wait_until(DEADLINE, "a line that says what waits", || {
+        live(&terminal).into_iter().map(|(_, rest)| rest).find(|rest| rest.contains("waiting: "))
+    });
+    assert!(waiting.contains("router"), "{waiting}");
+    let why = format!("the disk of {}/data is full", disk.path().display());
+    wait_until(DEADLINE, "the reason above it", || terminal.text().contains(&why).then_some(()));
+    disk.empty();
+    let there = live(&terminal).len();
+    moves(&terminal, there);
+    terminal.ctrl_c();
+    assert_eq!(terminal.exit_code(DEADLINE), 0);
 }

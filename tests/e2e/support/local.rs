@@ -11,7 +11,7 @@ use serde_json::Value;
 use telemill_actors::embedded::disk::{Disk, DiskError, KeyRange, Read, Space};
 use telemill_services::unique_name;
 
-use super::{LocalRecord, Telemill, Terminal};
+use super::{LocalRecord, SmallDisk, Telemill, Terminal};
 
 /// The quick start's file, changed as the test needs it, and its data. Both go with it, and stay after a failed test.
 pub struct Local {
@@ -45,6 +45,11 @@ impl Local {
         self.text = self.text.replace(from, to);
     }
 
+    /// What is to be left free on the disk.
+    pub fn keep_free(&mut self, size: &str) {
+        self.edit("mqtt_listen: ", &format!("min_free: {size}, mqtt_listen: "));
+    }
+
     /// Has devices connect to a port that stays the same over restarts; the port.
     pub fn on_one_port(&mut self) -> u16 {
         // Below the ports of outgoing connections, one of which could have it while nobody listens, and below those of
@@ -64,6 +69,14 @@ impl Local {
     /// Starts Telemill on it, and waits until its API listens.
     pub fn start(&self) -> Telemill {
         Telemill::start_file(&self.file(), "quickstart", &self.variables(&self.data()))
+    }
+
+    /// As [`Local::run`], with the data on a small disk.
+    pub fn run_on(&self, disk: &SmallDisk) -> Telemill {
+        let variables = self.variables(&disk.path().join("data"));
+        let mut telemill = Telemill::start_by(disk.command(), &self.file(), "quickstart", &variables);
+        telemill.until_ready();
+        telemill
     }
 
     /// Starts Telemill on it, and waits until everything runs.

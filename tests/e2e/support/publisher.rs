@@ -55,11 +55,14 @@ impl Publisher {
         self.sent += 1;
     }
 
+    /// How much the broker has taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Acquire)
+    }
+
     /// Returns when the broker has taken everything.
     pub fn settled(&self) {
-        wait_until(DEADLINE, "the broker to take what was published", || {
-            (self.taken.load(Ordering::Acquire) >= self.sent).then_some(())
-        });
+        wait_until(DEADLINE, "the broker to take what was published", || (self.taken() >= self.sent).then_some(()));
     }
 }
 
