@@ -117,8 +117,11 @@ fn a_device_that_has_left_memory_is_known_and_offline() {
         telemill.http.post(&format!("/devices/{device}/command{query}"), r#"{"command":"start"}"#).status
     };
     let is_known = |telemill: &Telemill| {
-        let shown = telemill.http.get(&format!("/api/v1/devices/{device}"));
-        assert_eq!((shown.status, shown.json()["online"].clone()), (200, json!(false)), "{shown:?}");
+        // After a start its shard is opened when the partition comes, which readiness does not wait for.
+        let shown = wait_until(DEADLINE, "the device to be known", || {
+            Some(telemill.http.get(&format!("/api/v1/devices/{device}"))).filter(|shown| shown.status == 200)
+        });
+        assert_eq!(shown.json()["online"], false, "{shown:?}");
         assert_eq!((command(telemill, ""), command(telemill, "?ttl=10m")), (409, 202));
     };
     is_known(&telemill);
