@@ -71,8 +71,7 @@ fn a_will_makes_a_device_offline_at_once() {
         until_online(&telemill, device, true);
     }
     wait_until(DEADLINE, "both connections", || {
-        let page = telemill.http.get("/metrics").body;
-        page.lines().any(|line| line.starts_with("telemill_mqtt_connections") && line.ends_with(" 2")).then_some(())
+        (telemill.gauge("telemill_mqtt_connections") == Some(2.0)).then_some(())
     });
     let began = Instant::now();
     // Its connection ends without a farewell.

@@ -27,12 +27,6 @@ fn everything_is_there_once(telemill: &Telemill, count: u64) {
     telemill.ledgers_balance();
 }
 
-fn gauge(telemill: &Telemill, name: &str) -> Option<f64> {
-    let page = telemill.http.get("/metrics").body;
-    let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")))?;
-    line.rsplit_once(' ')?.1.parse().ok()
-}
-
 #[test]
 fn a_full_disk_ends_acknowledging_and_says_so_until_there_is_room() {
     let disk = SmallDisk::new("full-disk", "96m");
@@ -59,7 +53,7 @@ fn a_full_disk_ends_acknowledging_and_says_so_until_there_is_room() {
         (answer.status == 503 && reasons.iter().any(is_router)).then_some(())
     });
     wait_until(DEADLINE, "the metrics to show what is free", || {
-        gauge(&telemill, "telemill_data_dir_free_bytes").filter(|free| *free < KEPT_FREE)
+        telemill.gauge("telemill_data_dir_free_bytes").filter(|free| *free < KEPT_FREE)
     });
     let retries = telemill.logged("stage_retry");
     assert!(retries.iter().any(|entry| entry["stage"] == "router" && entry["reason"] == "disk_full"), "{retries:?}");

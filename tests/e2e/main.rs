@@ -14,6 +14,7 @@ mod pipeline;
 mod presence;
 mod quickstart;
 mod readiness;
+mod retention;
 mod shutdown;
 mod supervision;
 mod support;

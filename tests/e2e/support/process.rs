@@ -103,6 +103,13 @@ impl Telemill {
         format!("mqtt://{}", address.as_str().expect("an address is text"))
     }
 
+    /// What a metric shows, of which there is one.
+    pub fn gauge(&self, name: &str) -> Option<f64> {
+        let page = self.http.get("/metrics").body;
+        let line = page.lines().find(|line| line.starts_with(&format!("{name}{{")))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
     /// What it says of a device, with the whole history.
     pub fn device(&self, id: &str) -> Value {
         self.http.get(&format!("/api/v1/devices/{id}?limit=10000")).json()
