@@ -42,6 +42,36 @@ fn killed_again_and_again_nothing_is_lost_doubled_or_reordered() {
     assert!(truth.count() > 1000, "that was no load");
 }
 
+/// A log that hangs still has what the process sent before it was killed, and writes it when it goes on: while the next
+/// process looks what is there, or later.
+#[test]
+fn what_a_killed_process_left_on_the_wire_is_not_written_twice() {
+    let kafka = Kafka::start();
+    let site = Site::with("wire", None, Some(&kafka), None);
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let mut telemill = Telemill::run(&site);
+        let load =
+            Load::start(scope, &stop, &site, Pace { devices: 100, rate: 2000, size: 100, unfit_every: Some(50) });
+        for _ in 0..by_night(1, 5) {
+            let_pass(Duration::from_millis(rand::rng().random_range(1000..2000)));
+            kafka.stop();
+            let_pass(Duration::from_millis(rand::rng().random_range(200..1000)));
+            telemill.kill9();
+            telemill = Telemill::start(&site);
+            let_pass(Duration::from_millis(rand::rng().random_range(0..1000)));
+            kafka.cont();
+            telemill.until_ready();
+        }
+        let truth = load.stop();
+        let log = truth.is_in_the_log(&site, 3, DEADLINE);
+        truth.is_in_the_store(&site, &log, DEADLINE);
+        truth.unfit_is_dead(&site, DEADLINE);
+        telemill.ledgers_balance();
+        telemill.drain();
+    });
+}
+
 /// A store that is killed loses what it had not written out (a second, with Debian's settings); the log still has it.
 #[test]
 fn a_store_and_a_log_that_are_killed_under_load_come_back_whole() {

@@ -154,3 +154,6 @@ fn journal(world: &World) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
