@@ -276,9 +276,9 @@ impl Intake {
 
     // The reader's side.
 
-    /// Takes out what is there, up to `max_records`. One who is `patient` leaves a few records until what was taken before
-    /// is safe: devices send one by one, and each turn through the engine to the disk and back costs the same for one record
-    /// as for a hundred.
+    /// Takes out what is there, up to `max_records`. One who is `patient` leaves a few records for more to gather: devices
+    /// send one by one, and each turn through the engine to the disk and back costs the same for one record as for a
+    /// hundred.
     pub(crate) fn take(&self, max_records: usize, patient: bool) -> Found {
         let (found, room) = self.with(|inner| {
             if let Some(ended) = &inner.ended {
@@ -292,7 +292,7 @@ impl Intake {
             if inner.queue.is_empty() {
                 return (Found::Nothing, false);
             }
-            if patient && !inner.out.is_empty() && inner.queue.len() < WORTH_WHILE.min(max_records) {
+            if patient && inner.queue.len() < WORTH_WHILE.min(max_records) {
                 return (Found::Few, false);
             }
             let batch = inner.batch(max_records.max(1));
@@ -337,7 +337,6 @@ impl Intake {
         for (peer, count) in safe.into_iter().flat_map(|out| out.owed) {
             peer.add_safe(count);
         }
-        self.readable.notify_one();
     }
 }
 
