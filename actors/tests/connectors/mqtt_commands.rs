@@ -19,7 +19,8 @@ fn topic(site: &Site, device: &str) -> String {
     format!("{}/{device}/commands", site.topology)
 }
 
-async fn build(site: &Site) -> MqttCommands {
+/// The sink of the devices' commands.
+pub(crate) async fn build(site: &Site) -> MqttCommands {
     let spec = CommandsSpec { connection: "broker".to_owned(), topic: topic(site, "{device_id}") };
     let checked = checked(&site.connections(), |cx| MqttCommands::check(spec, cx));
     MqttCommands::build(&checked, &site.context("sessions.commands")).await.unwrap()

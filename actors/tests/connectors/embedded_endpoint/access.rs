@@ -9,7 +9,7 @@ use telemill_services::certify;
 
 use super::fixture::Site;
 use super::program::Program;
-use super::raw::{Raw, SILENCE, field, packet, publish, subscribe};
+use crate::mqtt_support::raw::{Raw, SILENCE, connect, field, packet, publish, subscribe};
 
 fn hash(password: &str) -> String {
     let salt = SaltString::encode_b64(b"salt of a test").unwrap();
@@ -55,7 +55,7 @@ async fn a_device_logs_in_as_itself_and_is_nobody_else() {
         refused(&login(version, "d3", "d3", "one", None), login_code, "an unknown device").await;
         refused(&login(version, "d2", "d1", "one", None), id_code, "another one's client id").await;
         refused(&login(version, "d 1", "d 1", "one", None), id_code, "no device id").await;
-        refused(&super::raw::connect(version, "d1", true, 60), login_code, "no login").await;
+        refused(&connect(version, "d1", true, 60), login_code, "no login").await;
         refused(&login(version, "d1", "d1", "one", Some("devices/d2/data")), not_authorized, "another one's will")
             .await;
 
@@ -121,7 +121,7 @@ async fn a_certificate_says_who_a_device_is() {
     assert!(!publishes(&dir, port, "ours", "d1", "d1", "devices/d2/data").await, "not its topic");
     assert!(!publishes(&dir, port, "ours", "stranger", "d1", own).await, "not our authority");
     let mut plain = Raw::open(port).await;
-    plain.send(&super::raw::connect(4, "d1", true, 60)).await;
+    plain.send(&connect(4, "d1", true, 60)).await;
     assert!(!plain.rest().await.starts_with(&[0x20]), "no TLS");
     assert_eq!(endpoint.records(1).await[0].device.as_str(), "d1");
     endpoint.close().await;

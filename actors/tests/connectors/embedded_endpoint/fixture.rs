@@ -74,10 +74,7 @@ impl Site {
     pub async fn start(&self) -> Endpoint {
         let local = self.connection();
         let connections = Connections::new().with("local", local.clone());
-        let topic = "devices/{device_id}/commands".to_owned();
-        let spec = CommandsSpec { connection: "local".to_owned(), topic };
-        let commands = checked(&connections, |cx| EmbeddedCommands::check(spec, cx));
-        let commands = EmbeddedCommands::build(&commands, &context("sessions.commands")).await.unwrap();
+        let commands = commands(&connections).await;
         let source = self.build(&connections).await;
         let taken = Arc::<Mutex<Taken>>::default();
         let flowing = watch::Sender::new(true);
@@ -86,6 +83,14 @@ impl Site {
         let port = local.endpoint().address().unwrap().port();
         Endpoint { port, taken, flowing, stop, driver, commands, numbers: 0, _connections: connections }
     }
+}
+
+/// The sink of the devices' commands, on a connection.
+pub async fn commands(connections: &Connections) -> EmbeddedCommands {
+    let topic = "devices/{device_id}/commands".to_owned();
+    let spec = CommandsSpec { connection: "local".to_owned(), topic };
+    let commands = checked(connections, |cx| EmbeddedCommands::check(spec, cx));
+    EmbeddedCommands::build(&commands, &context("sessions.commands")).await.unwrap()
 }
 
 fn context(stage: &str) -> BuildContext {
@@ -108,7 +113,6 @@ fn context(stage: &str) -> BuildContext {
 pub struct Taken {
     pub records: Vec<Record>,
     pub rejected: Vec<RejectedRecord>,
-    pub marks: Vec<Record>,
 }
 
 /// An endpoint that listens.
@@ -211,12 +215,7 @@ async fn drive(
                 {
                     let mut taken = taken.lock().unwrap();
                     taken.rejected.extend(batch.rejected);
-                    for record in batch.records {
-                        match record.kind {
-                            Kind::Mark => taken.marks.push(record),
-                            _ => taken.records.push(record),
-                        }
-                    }
+                    taken.records.extend(batch.records.into_iter().filter(|record| record.kind != Kind::Mark));
                 }
                 acker.acknowledge(vec![(0, batch.tag)]).await.unwrap();
             }

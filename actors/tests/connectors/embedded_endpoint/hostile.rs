@@ -3,7 +3,7 @@
 use tokio::io::AsyncWriteExt;
 
 use super::fixture::Site;
-use super::raw::{PING, PONG, Raw, SILENCE, connect, field, packet, publish, subscribe};
+use crate::mqtt_support::raw::{PING, PONG, Raw, SILENCE, connect, field, packet, publish, subscribe};
 
 /// What a connection gets for its bytes, until the endpoint closes it.
 async fn answer(port: u16, bytes: &[u8]) -> Vec<u8> {
@@ -73,23 +73,6 @@ async fn hostile_topics_harm_nobody() {
         assert_eq!(&taken.rejected[0].why.source[..], b"devices/\r\n/data");
         assert_eq!(taken.records.len(), 0);
     }
-    endpoint.close().await;
-}
-
-#[tokio::test]
-async fn unfit_messages_are_dead_letters() {
-    let site = Site::new();
-    let endpoint = site.start().await;
-    let (mut raw, _) = Raw::connected(endpoint.port, 4, "d1", true, 60).await;
-    let large = vec![b'1'; (256 << 10) + 1];
-    let deep = "[".repeat(65) + &"]".repeat(65);
-    let payloads: [&[u8]; 5] = [b"", b"{", b"\xff", deep.as_bytes(), &large];
-    for (number, payload) in payloads.iter().enumerate() {
-        raw.send(&publish(4, 1, 1 + number as u16, "devices/d1/data", payload)).await;
-        assert_eq!(raw.packet().await, [0x40, 2, 0, 1 + number as u8]);
-    }
-    assert_eq!(endpoint.dead(5).await, ["empty", "not_json", "not_utf8", "too_deep", "too_large"]);
-    assert_eq!(endpoint.taken.lock().unwrap().rejected[4].record.payload.len(), large.len());
     endpoint.close().await;
 }
 

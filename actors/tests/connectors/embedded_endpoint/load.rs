@@ -10,8 +10,8 @@ use tokio::io::AsyncWriteExt;
 
 use super::fixture::Site;
 use super::program::Program;
-use super::raw::{PING, PONG, Raw, SILENCE, connect, packet, publish, subscribe};
 use super::sessions::with_will;
+use crate::mqtt_support::raw::{PING, PONG, Raw, SILENCE, connect, packet, publish, subscribe};
 use crate::mqtt_support::{Counters, SOON, soon};
 
 /// Held by those that measure the memory of the process.
@@ -73,37 +73,6 @@ async fn there_is_room_for_so_many_and_no_more() {
         assert_eq!(again.rest().await, SILENCE);
     }
     drop(kept);
-    endpoint.close().await;
-}
-
-#[tokio::test]
-async fn acknowledgements_are_held_back_while_nothing_moves_and_nobody_is_sent_away() {
-    let site = Site::new();
-    let endpoint = site.start().await;
-    endpoint.hold();
-    let mut devices = Vec::new();
-    for number in 0..20 {
-        let version = if number % 2 == 0 { 4 } else { 5 };
-        let (mut raw, _) = Raw::connected(endpoint.port, version, &format!("d{number}"), true, 1).await;
-        let messages: Vec<u8> =
-            (1..=200).flat_map(|id| publish(version, 1, id, format!("devices/d{number}/data"), b"1")).collect();
-        raw.send(&messages).await;
-        devices.push(raw);
-    }
-    // Longer than any keep-alive: pings are answered, and nothing else comes.
-    for _ in 0..8 {
-        for raw in &mut devices {
-            raw.only_pong().await;
-        }
-        tokio::time::sleep(Duration::from_millis(400)).await;
-    }
-    endpoint.flow();
-    for raw in &mut devices {
-        for id in 1..=200 {
-            assert_eq!(raw.packet().await, [0x40, 2, 0, id]);
-        }
-    }
-    endpoint.records(4000).await;
     endpoint.close().await;
 }
 

@@ -2,9 +2,9 @@
 
 mod access;
 mod clients;
+mod contract;
 mod fixture;
 mod hostile;
 mod load;
 mod program;
-mod raw;
 mod sessions;

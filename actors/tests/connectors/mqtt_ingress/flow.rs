@@ -1,63 +1,10 @@
-//! The common way: what is published is read once, in order, and acknowledged.
+//! What a broker keeps for the ingress, and what it keeps for everybody: queued and retained messages.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use telemill_engine::record::{Kind, Record};
 use telemill_services::{Mosquitto, Services};
 
 use crate::mqtt_support::{Counters, Publisher, Site, soon};
-
-#[tokio::test]
-async fn twenty_thousand_messages_arrive_once_and_in_order_and_are_acknowledged() {
-    const DEVICES: usize = 50;
-    const EACH: usize = 400;
-    let url = Services::shared().mqtt_url();
-    let site = Site::new(url);
-    let mut ingress = site.build_subscribed().await;
-
-    let topics: Vec<String> = (0..DEVICES).map(|device| site.data(&format!("d{device}"))).collect();
-    let publishing = tokio::spawn({
-        let url = url.to_owned();
-        async move {
-            let mut devices = Publisher::connect(&url).await;
-            for number in 0..EACH {
-                for topic in &topics {
-                    devices.send(topic, format!(r#"{{"n": {number}}}"#)).await;
-                }
-            }
-            devices.settled().await;
-        }
-    });
-    let mut records: Vec<Record> = Vec::new();
-    while records.len() < DEVICES * EACH {
-        let batch = ingress.batch(512).await;
-        assert!(batch.records.len() <= 512 && batch.rejected.is_empty());
-        records.extend(batch.records.into_iter().filter(|record| record.kind != Kind::Mark));
-        ingress.acknowledge(batch.tag).await;
-    }
-    soon("the publisher's end", publishing).await.unwrap();
-
-    let mut next: BTreeMap<String, usize> = BTreeMap::new();
-    let session = site.store.slot().unwrap().slot_session;
-    for (record, delivery) in records.iter().zip(1..) {
-        let number = next.entry(record.device.to_string()).or_default();
-        assert_eq!(record.payload, format!(r#"{{"n": {number}}}"#), "of {}", record.device);
-        *number += 1;
-        let origin = record.origin.unwrap();
-        assert_eq!((origin.slot, origin.slot_session, origin.delivery), (0, session, delivery));
-        assert_ne!(origin.packet_id, 0);
-    }
-    assert!(next.len() == DEVICES && next.values().all(|count| *count == EACH));
-    assert!(records.is_sorted_by(|a, b| a.id < b.id), "ids rise in the order of arrival");
-
-    // All of it is acknowledged: the next to read the session finds only what came since.
-    ingress.close().await;
-    let mut devices = Publisher::connect(url).await;
-    devices.send(&site.data("d0"), "\"last\"").await;
-    devices.settled().await;
-    site.build().await.expect_next("\"last\"").await;
-}
 
 #[tokio::test]
 async fn what_is_published_while_the_ingress_is_away_waits_for_it() {
@@ -129,17 +76,4 @@ async fn retained_messages_are_taken_only_where_the_topology_says_so() {
         site.build().await.expect_next("\"after\"").await;
         devices.retain(&site.data("d1"), "").await;
     }
-}
-
-#[tokio::test]
-async fn messages_at_qos_0_are_taken_as_they_come() {
-    let url = Services::shared().mqtt_url();
-    let site = Site::new(url);
-    let mut ingress = site.build_subscribed().await;
-    let mut devices = Publisher::connect(url).await;
-    devices.fire(&site.data("d1"), "0").await;
-    devices.send(&site.data("d1"), "1").await;
-    let (records, _) = ingress.take(2).await;
-    let origins: Vec<_> = records.iter().map(|r| r.origin.unwrap()).collect();
-    assert_eq!(origins.iter().map(|o| (o.delivery, o.packet_id == 0)).collect::<Vec<_>>(), [(1, true), (2, false)]);
 }

@@ -3,22 +3,22 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use telemill_actors::mqtt_ingress::MqttIngress;
 use telemill_engine::record::Kind;
 use telemill_services::Mosquitto;
 use tokio::time::Instant;
 use ulid::Ulid;
 
-use crate::mqtt_support::{Ingress, Publisher, Site};
+use crate::mqtt_support::{Ingress, Site};
 
 #[derive(Debug, Deserialize)]
 struct Mark {
-    slot: u16,
     slot_session: Ulid,
     since: u64,
     time: u64,
 }
 
-async fn next_mark(ingress: &mut Ingress) -> Mark {
+async fn next_mark(ingress: &mut Ingress<MqttIngress>) -> Mark {
     let batch = ingress.batch(1).await;
     let record = &batch.records[0];
     assert_eq!((&record.kind, record.device.as_str()), (&Kind::Mark, "mark"));
@@ -26,28 +26,6 @@ async fn next_mark(ingress: &mut Ingress) -> Mark {
     assert_eq!(record.received_at.0, mark.time);
     ingress.acknowledge(batch.tag).await;
     mark
-}
-
-#[tokio::test]
-async fn a_live_session_covers_all_time_second_by_second() {
-    let broker = Mosquitto::start();
-    let site = Site::new(&broker.url());
-    let mut ingress = site.build_subscribed().await;
-    let first = next_mark(&mut ingress).await;
-    let second = next_mark(&mut ingress).await;
-    assert_eq!((first.slot, first.slot_session), (0, site.store.slot().unwrap().slot_session));
-    assert_eq!(first.time, second.since);
-    assert!((900..1900).contains(&(second.time - second.since)), "{second:?}");
-
-    // A mark stands behind what arrived before it.
-    let mut devices = Publisher::connect(&broker.url()).await;
-    devices.send(&site.data("d1"), "1").await;
-    devices.settled().await;
-    let mut kinds = Vec::new();
-    while kinds.last() != Some(&Kind::Mark) || !kinds.contains(&Kind::Data) {
-        kinds.extend(ingress.batch(1).await.records.into_iter().map(|record| record.kind));
-    }
-    assert_eq!(kinds.iter().filter(|kind| **kind == Kind::Data).count(), 1);
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 mod acks;
 mod backpressure;
+mod contract;
 mod flow;
 mod marks;
 mod redelivery;
-mod rejections;
 mod session;

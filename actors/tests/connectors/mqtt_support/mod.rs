@@ -1,15 +1,18 @@
 //! What the MQTT tests share: a place for an ingress to be built in, and whom it talks to.
 
 mod counters;
+mod ingress;
 mod publisher;
+pub mod raw;
 mod scripted;
 mod site;
 mod store;
 
 pub use counters::Counters;
+pub use ingress::Ingress;
 pub use publisher::{Publisher, Subscriber, kick};
 pub use scripted::{Peer, Scripted};
-pub use site::{Ingress, Site, checked};
+pub use site::{Site, checked};
 pub use store::{MemoryStore, Mood, ProducedLog};
 
 use std::time::Duration;

@@ -54,11 +54,6 @@ impl Publisher {
         self.sent += 1;
     }
 
-    /// At QoS 0.
-    pub async fn fire(&mut self, topic: &str, payload: impl Into<Vec<u8>>) {
-        self.client.publish(topic, QoS::AtMostOnce, false, payload).await.unwrap();
-    }
-
     /// Returns when the broker has taken everything.
     pub async fn settled(&mut self) {
         let taken = self.taken.clone();

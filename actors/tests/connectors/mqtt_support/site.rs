@@ -4,19 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use telemill_actors::mqtt::{MqttConnection, MqttConnectionSpec, PacketIds};
-use telemill_actors::mqtt_ingress::{MqttAcker, MqttIngress, MqttIngressChecked, MqttIngressSpec, MqttReader};
+use telemill_actors::mqtt_ingress::{MqttIngress, MqttIngressChecked, MqttIngressSpec};
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection, Connections, Topics};
 use telemill_engine::ports::Ports;
 use telemill_engine::position::Epoch;
-use telemill_engine::record::{Kind, Record};
 use telemill_engine::runtime::DEAD_LETTERS;
-use telemill_engine::source::{Acker, Source, SourceBatch, SourceError, SourceEvent, SourceReader};
 use telemill_engine::stage::{BuildError, Component};
 use telemill_services::unique_name;
-use tokio::time::Instant;
 
-use super::{MemoryStore, ProducedLog, SOON, soon};
+use super::{Ingress, MemoryStore, ProducedLog};
 
 /// Where an ingress lives: what stays when it is built anew.
 pub struct Site {
@@ -64,11 +61,6 @@ impl Site {
     /// The topic of a device's data.
     pub fn data(&self, device: &str) -> String {
         format!("{}/{device}/data", self.topology)
-    }
-
-    /// The topic of a device's hello.
-    pub fn hello(&self, device: &str) -> String {
-        format!("{}/{device}/hello", self.topology)
     }
 
     /// The filters of the topics.
@@ -126,25 +118,15 @@ impl Site {
         MqttIngress::build(&self.checked(), &self.context("ingress")).await
     }
 
-    /// Builds an ingress and grants it its partition, as the engine does.
-    pub async fn build(&self) -> Ingress {
-        let (mut reader, acker) = self.try_build().await.unwrap().split();
-        match reader.next(1).await.unwrap() {
-            SourceEvent::Assigned { partitions, reply } => {
-                assert_eq!(partitions, [0]);
-                reply.send(vec![(0, telemill_engine::source::ResumeAt::Committed)]).unwrap();
-            }
-            other => panic!("{other:?} before the partition was assigned"),
-        }
-        // The answer is taken at the next question.
-        assert!(futures_util::poll!(std::pin::pin!(reader.next(1))).is_pending());
-        Ingress { reader, acker }
+    /// Builds an ingress and grants it its partition.
+    pub async fn build(&self) -> Ingress<MqttIngress> {
+        Ingress::begin(self.try_build().await.unwrap()).await
     }
 
     /// Builds an ingress and waits until it is subscribed.
-    pub async fn build_subscribed(&self) -> Ingress {
+    pub async fn build_subscribed(&self) -> Ingress<MqttIngress> {
         let mut ingress = self.build().await;
-        ingress.idle_until(|| self.store.slot().is_some_and(|slot| slot.subscribed)).await;
+        ingress.serving().await;
         ingress
     }
 }
@@ -154,89 +136,4 @@ pub fn checked<T>(connections: &Connections, check: impl FnOnce(&mut CheckContex
     let mut cx = CheckContext { name: "test", inputs: &[], connections, topics: &topics, problems: &mut problems };
     let checked = check(&mut cx);
     checked.unwrap_or_else(|| panic!("{problems:?}"))
-}
-
-/// Both halves of a built ingress.
-pub struct Ingress {
-    pub reader: MqttReader,
-    pub acker: MqttAcker,
-}
-
-impl Ingress {
-    /// The next event.
-    pub async fn event(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
-        soon("something to read", self.reader.next(max_records)).await
-    }
-
-    /// The next batch, marks included.
-    pub async fn batch(&mut self, max_records: usize) -> SourceBatch {
-        match self.event(max_records).await.unwrap() {
-            SourceEvent::Batch(batch) => batch,
-            other => panic!("{other:?} instead of a batch"),
-        }
-    }
-
-    /// What comes next, for as long as the test likes to wait.
-    pub async fn reader_next(&mut self) -> Result<SourceEvent, SourceError> {
-        self.reader.next(1000).await
-    }
-
-    /// Reads, and finds nothing, until something is so.
-    pub async fn idle_until(&mut self, condition: impl Fn() -> bool) {
-        let so = async {
-            while !condition() {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        tokio::select! {
-            biased;
-            () = soon("a condition", so) => {}
-            event = self.reader_next() => panic!("{event:?} while there is nothing to read"),
-        }
-    }
-
-    /// The records of one batch, without marks.
-    pub async fn take_up_to(&mut self, count: usize) -> (Vec<Record>, u64) {
-        let batch = self.batch(count).await;
-        assert!(batch.rejected.is_empty(), "{:?}", batch.rejected);
-        (batch.records.into_iter().filter(|record| record.kind != Kind::Mark).collect(), batch.tag)
-    }
-
-    /// Reads `count` records and no more, without marks; also the tag of the last batch.
-    pub async fn take(&mut self, count: usize) -> (Vec<Record>, u64) {
-        let (mut records, mut last) = (Vec::new(), 0);
-        // Marks go on when nothing else comes, so it is all of it that must come soon.
-        let deadline = Instant::now() + SOON;
-        while records.len() < count {
-            assert!(Instant::now() < deadline, "{} records of {count} came", records.len());
-            let (more, tag) = self.take_up_to(count - records.len()).await;
-            records.extend(more);
-            last = tag;
-        }
-        (records, last)
-    }
-
-    pub async fn acknowledge(&mut self, tag: u64) {
-        self.acker.acknowledge(vec![(0, tag)]).await.unwrap();
-    }
-
-    /// The next record comes from this payload: whatever the broker had before it was not produced.
-    pub async fn expect_next(&mut self, payload: &str) {
-        let (records, tag) = self.take(1).await;
-        assert_eq!(String::from_utf8_lossy(&records[0].payload), payload);
-        self.acknowledge(tag).await;
-    }
-
-    /// Ends it as the engine does when the topology stops.
-    pub async fn close(mut self) {
-        soon("the end", self.acker.close()).await.unwrap();
-        assert!(matches!(self.event(1).await, Ok(SourceEvent::End)));
-    }
-
-    /// Ends it as a crash does.
-    pub async fn crash(self) {
-        drop(self);
-        // The aborted task lets go of its socket at its next turn.
-        tokio::task::yield_now().await;
-    }
 }

@@ -1,9 +1,11 @@
 //! A client that says exactly what a test wants it to say.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::mqtt_support::soon;
+use super::soon;
 
 /// A connection.
 pub struct Raw(pub TcpStream);
@@ -51,6 +53,31 @@ pub fn subscribe(version: u8, packet_id: u16, filter: &str, qos: u8) -> Vec<u8> 
     packet(0x82, &[&packet_id.to_be_bytes(), properties, &field(filter), &[qos]])
 }
 
+/// The next packet, whole.
+pub async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![stream.read_u8().await?];
+    let (mut length, mut shift) = (0usize, 0);
+    loop {
+        let byte = stream.read_u8().await?;
+        bytes.push(byte);
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let head = bytes.len();
+    bytes.resize(head + length, 0);
+    stream.read_exact(&mut bytes[head..]).await?;
+    Ok(bytes)
+}
+
+/// What stands behind the fixed header of a whole packet.
+pub fn body(packet: &[u8]) -> &[u8] {
+    let digits = packet[1..].iter().take_while(|byte| **byte & 0x80 != 0).count();
+    &packet[2 + digits..]
+}
+
 /// Nothing comes.
 pub const SILENCE: [u8; 0] = [];
 pub const PING: [u8; 2] = [0xc0, 0];
@@ -76,24 +103,7 @@ impl Raw {
 
     /// The next packet, whole.
     pub async fn packet(&mut self) -> Vec<u8> {
-        soon("a packet", async {
-            let mut bytes = vec![self.0.read_u8().await.unwrap()];
-            let (mut length, mut shift) = (0usize, 0);
-            loop {
-                let byte = self.0.read_u8().await.unwrap();
-                bytes.push(byte);
-                length |= usize::from(byte & 0x7f) << shift;
-                shift += 7;
-                if byte & 0x80 == 0 {
-                    break;
-                }
-            }
-            let head = bytes.len();
-            bytes.resize(head + length, 0);
-            self.0.read_exact(&mut bytes[head..]).await.unwrap();
-            bytes
-        })
-        .await
+        soon("a packet", read(&mut self.0)).await.unwrap()
     }
 
     /// Everything that comes until the endpoint closes the connection.
