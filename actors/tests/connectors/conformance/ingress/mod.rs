@@ -11,6 +11,8 @@ pub(crate) mod marks;
 pub(crate) mod pressure;
 pub(crate) mod unfit;
 
+use std::time::Duration;
+
 use telemill_engine::record::Record;
 use telemill_engine::sink::Sink;
 use telemill_engine::source::Source;
@@ -18,6 +20,10 @@ use telemill_engine::source::Source;
 use crate::mqtt_support::Ingress;
 
 use device::{Device, Version};
+
+/// Longer than a whole test takes on a busy machine. Each has this deadline beside those of its steps: marks go on when
+/// nothing else comes, so reading alone never waits in vain.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// What the suite needs of an implementation. Its ingress has the routes `data` and `hello`, the default limits, and is
 /// the stage `ingress`.
@@ -78,7 +84,8 @@ macro_rules! ingress_tests {
         $(
             #[tokio::test]
             async fn $name() {
-                crate::conformance::ingress::$part::$name::<$harness>().await;
+                let test = crate::conformance::ingress::$part::$name::<$harness>();
+                tokio::time::timeout(crate::conformance::ingress::DEADLINE, test).await.expect("the test ends in time");
             }
         )*
     };
