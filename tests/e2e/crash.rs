@@ -9,7 +9,7 @@ use rand::Rng;
 use serde_json::Value;
 use telemill_services::{Kafka, Mosquitto, Redis, wait_until};
 
-use crate::support::{DEADLINE, Load, Pace, Publisher, Reader, Site, Telemill, by_night, let_pass};
+use crate::support::{DEADLINE, Load, Pace, Publisher, Reader, Site, Telemill, Truth, by_night, let_pass};
 
 /// Killed at any moment (starting, restoring, under load) and started again, everything is there once, in order.
 #[test]
@@ -30,12 +30,7 @@ fn killed_again_and_again_nothing_is_lost_doubled_or_reordered() {
             telemill = Telemill::start(&site);
         }
         telemill.until_ready();
-        let truth = load.stop();
-        let log = truth.is_in_the_log(&site, 3, DEADLINE);
-        truth.is_in_the_store(&site, &log, DEADLINE);
-        truth.unfit_is_dead(&site, DEADLINE);
-        telemill.ledgers_balance();
-        telemill.drain();
+        let truth = everything_is_there(&site, telemill, load);
         transitions_are_whole(&site);
         truth
     });
@@ -63,12 +58,7 @@ fn what_a_killed_process_left_on_the_wire_is_not_written_twice() {
             kafka.cont();
             telemill.until_ready();
         }
-        let truth = load.stop();
-        let log = truth.is_in_the_log(&site, 3, DEADLINE);
-        truth.is_in_the_store(&site, &log, DEADLINE);
-        truth.unfit_is_dead(&site, DEADLINE);
-        telemill.ledgers_balance();
-        telemill.drain();
+        everything_is_there(&site, telemill, load);
     });
 }
 
@@ -88,13 +78,20 @@ fn a_store_and_a_log_that_are_killed_under_load_come_back_whole() {
                 server.restart();
             }
         }
-        let truth = load.stop();
-        let log = truth.is_in_the_log(&site, 3, DEADLINE);
-        truth.is_in_the_store(&site, &log, DEADLINE);
-        truth.unfit_is_dead(&site, DEADLINE);
-        telemill.ledgers_balance();
-        telemill.drain();
+        everything_is_there(&site, telemill, load);
     });
+}
+
+/// Ends the load, and asserts that what it published is in the log and in the store, or dead where it was unfit: once, in
+/// order. Then the process drains.
+fn everything_is_there(site: &Site, telemill: Telemill, load: Load<'_>) -> Truth {
+    let truth = load.stop();
+    let log = truth.is_in_the_log(site, 3, DEADLINE);
+    truth.is_in_the_store(site, &log, DEADLINE);
+    truth.unfit_is_dead(site, DEADLINE);
+    telemill.ledgers_balance();
+    telemill.drain();
+    truth
 }
 
 /// Of every alert, each transition is in the log once, in order, and follows from the one before it.

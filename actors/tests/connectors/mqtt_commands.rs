@@ -13,7 +13,7 @@ use telemill_engine::stage::Component;
 use telemill_engine::testing::record;
 use telemill_services::{Mosquitto, eventually};
 
-use crate::mqtt_support::{SOON, Scripted, Site, Subscriber, checked, soon};
+use crate::mqtt_support::{SOON, Scripted, Site, Subscriber, checked, deliver, soon};
 
 fn topic(site: &Site, device: &str) -> String {
     format!("{}/{device}/commands", site.topology)
@@ -28,20 +28,6 @@ pub(crate) async fn build(site: &Site) -> MqttCommands {
 
 fn batch(records: Vec<Record>) -> Arc<Batch> {
     Arc::new(Batch::new(0, records, Guards::none()))
-}
-
-/// Submits until the broker takes it, as the engine does.
-async fn deliver(sink: &mut MqttCommands, records: Vec<Record>) {
-    let batch = batch(records);
-    eventually(SOON, "the broker to take a command", async || {
-        let submitted = sink.submit(batch.clone()).await.await;
-        match submitted {
-            Submitted::Delivered => Some(()),
-            Submitted::Retry { .. } => None,
-            other => panic!("{other:?}"),
-        }
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -50,8 +50,8 @@ pub struct EmbeddedReader {
     intake: Arc<Intake>,
     /// The engine was asked for the partition.
     reply: Option<oneshot::Receiver<Vec<(Partition, ResumeAt)>>>,
-    /// When something was last given out.
-    taken: Option<Instant>,
+    /// Until then few records wait for more.
+    next_turn: Instant,
 }
 
 /// The acknowledging half of an [`EmbeddedIngress`]. The endpoint listens as long as it lives.
@@ -141,7 +141,7 @@ impl Component for EmbeddedIngress {
         let stop = Arc::new(Notify::new());
         let listener = Listener { shared, socket, tls, stop: stop.clone() };
         let task = Task(tokio::spawn(listener.run()));
-        let reader = EmbeddedReader { intake: intake.clone(), reply: None, taken: None };
+        let reader = EmbeddedReader { intake: intake.clone(), reply: None, next_turn: Instant::now() };
         Ok(EmbeddedIngress { reader, acker: EmbeddedAcker { intake, stop, task } })
     }
 }
@@ -165,7 +165,6 @@ impl SourceReader for EmbeddedReader {
     }
 
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
-        let until = self.taken.map(|at| at + GATHER);
         loop {
             if let Some(reply) = &mut self.reply {
                 // What devices send again is their business; that there is an answer is what counts. None will come when
@@ -176,17 +175,15 @@ impl SourceReader for EmbeddedReader {
                     self.intake.assigned();
                 }
             }
-            let patient = until.is_some_and(|until| Instant::now() < until);
-            match self.intake.take(max_records, patient) {
+            match self.intake.take(max_records, Instant::now() < self.next_turn) {
                 Found::Event(event) => {
-                    self.taken = Some(Instant::now());
+                    self.next_turn = Instant::now() + GATHER;
                     return event;
                 }
                 Found::Nothing => self.intake.readable().await,
                 Found::Few => {
-                    let until = until.unwrap_or_else(Instant::now);
                     // Either way is looked again.
-                    let _ = tokio::time::timeout_at(until, self.intake.readable()).await;
+                    let _ = tokio::time::timeout_at(self.next_turn, self.intake.readable()).await;
                 }
                 Found::Unassigned => {
                     let (reply, answer) = oneshot::channel();

@@ -15,7 +15,14 @@ pub use scripted::{Peer, Scripted};
 pub use site::{Site, checked};
 pub use store::{MemoryStore, Mood, ProducedLog};
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use telemill_engine::ack::Guards;
+use telemill_engine::batch::Batch;
+use telemill_engine::record::Record;
+use telemill_engine::sink::{Sink, Submitted};
+use telemill_services::eventually;
 
 /// How long a test waits for what must happen.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -26,4 +33,19 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         Ok(value) => value,
         Err(_) => panic!("waited {SOON:?} in vain for {what}"),
     }
+}
+
+/// Submits commands until they are taken, as the engine does.
+pub async fn deliver(sink: &mut impl Sink, records: Vec<Record>) {
+    let batch = Arc::new(Batch::new(0, records, Guards::none()));
+    eventually(SOON, "the commands to be delivered", async || {
+        let submitted = sink.submit(batch.clone()).await.await;
+        match submitted {
+            Submitted::Delivered => Some(()),
+            // As long as it has no connection.
+            Submitted::Retry { .. } => None,
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
 }

@@ -246,6 +246,13 @@ impl FakeSource {
     }
 }
 
+/// Whether there was one left, which it takes.
+fn count_down(left: &mut usize) -> bool {
+    let before = *left;
+    *left = before.saturating_sub(1);
+    before > 0
+}
+
 impl Source for FakeSource {
     type Reader = FakeSource;
     type Acker = FakeSource;
@@ -258,12 +265,7 @@ impl Source for FakeSource {
 impl SourceReader for FakeSource {
     async fn next(&mut self, _: usize) -> Result<SourceEvent, SourceError> {
         loop {
-            let panics = self.with(|f| {
-                let panics = f.panics > 0;
-                f.panics = f.panics.saturating_sub(1);
-                panics
-            });
-            assert!(!panics, "injected: the source panics");
+            assert!(!self.with(|f| count_down(&mut f.panics)), "injected: the source panics");
             let next = self.with(|f| {
                 let (partition, records) = f.waiting.pop_front()?;
                 f.tag += 1;
@@ -285,12 +287,7 @@ impl SourceReader for FakeSource {
 
 impl Acker for FakeSource {
     async fn acknowledge(&mut self, batches: Vec<(Partition, u64)>) -> Result<(), SourceError> {
-        let panics = self.with(|f| {
-            let panics = f.acker_panics > 0;
-            f.acker_panics = f.acker_panics.saturating_sub(1);
-            panics
-        });
-        assert!(!panics, "injected: the acker panics");
+        assert!(!self.with(|f| count_down(&mut f.acker_panics)), "injected: the acker panics");
         self.with(|f| {
             for (_, tag) in batches {
                 f.open.retain(|(t, ..)| *t != tag);

@@ -1,18 +1,12 @@
 //! Commands, on their way out by the same connection.
 
-use std::sync::Arc;
-
-use telemill_engine::ack::Guards;
-use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
 use telemill_engine::record::{EventId, Kind, Record};
-use telemill_engine::sink::{Sink, Submitted};
-use telemill_services::eventually;
 use ulid::Ulid;
 
 use super::device::Version;
 use super::{Harness, connected, serving};
-use crate::mqtt_support::SOON;
+use crate::mqtt_support::deliver;
 
 const EACH: usize = 25;
 
@@ -33,17 +27,7 @@ pub(crate) async fn a_command_reaches_the_subscription_of_its_device_alone<H: Ha
     }
     let mut sink = harness.commands().await;
     let records = (0..2 * EACH).map(|number| command(devices[number % 2].0, number)).collect();
-    let batch = Arc::new(Batch::new(0, records, Guards::none()));
-    eventually(SOON, "the commands to be delivered", async || {
-        let submitted = sink.submit(batch.clone()).await.await;
-        match submitted {
-            Submitted::Delivered => Some(()),
-            // As long as it has no connection.
-            Submitted::Retry { .. } => None,
-            other => panic!("{other:?}"),
-        }
-    })
-    .await;
+    deliver(&mut sink, records).await;
     for (which, (name, device)) in devices.iter_mut().enumerate() {
         let topic = harness.topic(name, "commands");
         let expected: Vec<_> = (0..EACH).map(|n| format!(r#"{topic} {{ "n":{} }}"#, 2 * n + which)).collect();
