@@ -12,5 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "faults")]
+    telemill_engine::faults::listen();
     cli::Cli::parse().run()
 }

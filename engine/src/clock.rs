@@ -102,7 +102,10 @@ impl TimeSource for SystemTimeSource {
     #[allow(clippy::disallowed_methods, reason = "the one place where the engine's wall clock comes from")]
     fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(since_epoch.as_millis() as u64)
+        let now = since_epoch.as_millis() as u64;
+        #[cfg(feature = "faults")]
+        let now = now.saturating_add_signed(crate::faults::clock_offset_ms());
+        Timestamp(now)
     }
 }
 

@@ -22,6 +22,7 @@ pub mod control;
 pub mod device_id;
 pub mod envelope;
 pub mod erased;
+pub mod faults;
 pub mod keyed;
 pub mod metrics;
 pub mod peers;

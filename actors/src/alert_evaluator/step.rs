@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use telemill_engine::clock::LogTime;
 use telemill_engine::device_id::DeviceId;
+use telemill_engine::faults;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now};
 use telemill_engine::record::{EventId, Record};
 use telemill_engine::stage::{Outlet, StageError};
@@ -35,6 +36,7 @@ impl Keyed for AlertEvaluator {
         now: Now<'_>,
         out: &mut Effects,
     ) -> Result<(), StageError> {
+        faults::point("alert_evaluator.step");
         session.alerts.retain(|rule| self.rules.by_key(rule).is_some());
         let (now, on_record) = match input {
             // A record that had to wait its turn still happened when it was received.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use telemill_engine::clock::LogTime;
 use telemill_engine::device_id::DeviceId;
+use telemill_engine::faults;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, read_session};
 use telemill_engine::record::{Kind, Reason, Record};
 use telemill_engine::stage::StageError;
@@ -42,6 +43,7 @@ impl Keyed for DeviceSession {
         now: Now<'_>,
         out: &mut Effects,
     ) -> Result<(), StageError> {
+        faults::point("device_session.step");
         match input {
             Input::Record(record) => {
                 // A record that had to wait its turn still happened when it was received.

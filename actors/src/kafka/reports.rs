@@ -13,6 +13,7 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::types::RDKafkaErrorCode;
 use telemill_engine::clock::Timestamp;
+use telemill_engine::faults;
 use telemill_engine::peers::Peer;
 use telemill_engine::record::{Kind, Reason};
 use tokio::sync::Notify;
@@ -85,6 +86,7 @@ impl ProducerContext for Reports {
 
     fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
         let Place { item, topic, index } = Place::unpack(opaque);
+        faults::point("kafka.reported");
         let due = {
             let mut ledger = self.ledger();
             match result {
@@ -249,6 +251,7 @@ impl Reports {
                 let sent = client.send(record).map_err(|(error, _)| send_error(&error));
                 match sent {
                     Ok(()) => {
+                        faults::point("kafka.mark");
                         self.expect();
                         *next += 1;
                     }

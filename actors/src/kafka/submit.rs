@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use rdkafka::message::OwnedHeaders;
 use telemill_engine::batch::Batch;
+use telemill_engine::faults;
 use telemill_engine::sink::{Completion, Submitted};
 use tokio::sync::oneshot;
 
@@ -54,14 +55,21 @@ impl<F: Form<OwnedHeaders>> Submitter<F> {
             return std::future::ready(Submitted::Fatal(why)).boxed();
         }
         let (answer, answered) = oneshot::channel();
+        faults::point("kafka.before_send");
         let begun = self.producer.ledger().begin(answer);
         if let Ok(key) = begun {
             self.earlier.batch_begins();
             self.backlog.push_back(Begun { batch, key, next: 0, run: None, sent: 0 });
             self.send_backlog().await;
+            faults::point("kafka.sent");
         }
         let closed = || Submitted::Fatal("the producer was closed".to_owned());
-        async move { answered.await.unwrap_or_else(|_| closed()) }.boxed()
+        let answered = async move {
+            let answer = answered.await.unwrap_or_else(|_| closed());
+            faults::point("kafka.delivered");
+            answer
+        };
+        answered.boxed()
     }
 
     /// Sends what is left, then lets go of the connection.
@@ -88,11 +96,19 @@ impl<F: Form<OwnedHeaders>> Submitter<F> {
     fn send(&mut self, begun: &mut Begun) -> bool {
         let Submitter { producer, form, earlier, .. } = self;
         while let Some(record) = begun.batch.records.get(begun.next) {
+            if faults::nth_mutant("apply_twice", 500)
+                && let Written::Record(again) = form.write(record)
+            {
+                let run = *begun.run.get_or_insert_with(|| producer.ledger().open_run(begun.key));
+                begun.sent += usize::from(producer.send(run, begun.next, again).is_ok());
+            }
             match form.write(record) {
                 Written::Record(outgoing) => {
                     let run = *begun.run.get_or_insert_with(|| producer.ledger().open_run(begun.key));
                     if let Some((partition, offset)) = earlier.take(outgoing.topic, record.id) {
                         producer.ledger().found(run, outgoing.topic, partition, offset);
+                    } else if faults::nth_mutant("drop_one", 500) {
+                        // The mistake of this mutant.
                     } else {
                         match producer.send(run, begun.next, outgoing) {
                             Ok(()) => begun.sent += 1,

@@ -7,6 +7,7 @@
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
+use telemill_engine::faults;
 use telemill_engine::position::Partition;
 
 use super::group::Member;
@@ -37,7 +38,9 @@ fn send(member: &Member, shared: &Shared, commits: Vec<Commit>) -> KafkaResult<(
             element.set_metadata(topic.id.to_string());
         }
     }
+    faults::point("kafka_source.before_commit");
     member.commit(&list, CommitMode::Sync)?;
+    faults::point("kafka_source.after_commit");
     shared.committed(commits);
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rumqttc::{Packet, PubAck, Publish, QoS, SubAck, Subscribe, SubscribeFilter, SubscribeReasonCode, Unsubscribe};
 use telemill_engine::clock::Timestamp;
+use telemill_engine::faults;
 use telemill_engine::record::Origin;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -81,7 +82,11 @@ impl<'s> Serving<'s> {
                 first = self.link.read(), if orders.room && gather_until.is_none() => {
                     let read = self.read_turn(first);
                     // Also when the connection failed behind them: they were numbered as productions.
+                    if self.arrived.len() > 2 && faults::mutant("swap_two") {
+                        self.arrived.swap(0, 1);
+                    }
                     self.slot.intake.put(&mut self.arrived);
+                    faults::point("mqtt_ingress.handed_on");
                     gather_until = read?.then(|| Instant::now() + GATHER);
                     self.confirm().await?;
                 }
@@ -106,6 +111,7 @@ impl<'s> Serving<'s> {
             return self.confirm().await;
         }
         self.slot.session.before_changes(&changes).await?;
+        faults::point("mqtt_ingress.before_subscribe");
         let mut packets = Vec::new();
         if !changes.unsubscribe.is_empty() {
             packets.push(Packet::Unsubscribe(Unsubscribe { pkid: UNSUBSCRIBE_ID, topics: changes.unsubscribe }));
@@ -125,7 +131,9 @@ impl<'s> Serving<'s> {
         if self.serves || self.unsubscribing || !self.subscribing.is_empty() {
             return Ok(());
         }
+        faults::point("mqtt_ingress.before_confirm");
         self.slot.session.confirmed().await?;
+        faults::point("mqtt_ingress.after_confirm");
         self.serves = true;
         self.slot.intake.serves();
         self.slot.broker.back();
@@ -137,7 +145,12 @@ impl<'s> Serving<'s> {
     async fn acknowledge(&mut self, safe: u64) -> Result<(), LinkError> {
         let mut acks = self.ledger.release(safe).map(|packet_id| Packet::PubAck(PubAck::new(packet_id))).peekable();
         match acks.peek() {
-            Some(_) => self.link.send(acks).await,
+            Some(_) => {
+                faults::point("mqtt_ingress.before_ack");
+                self.link.send(acks).await?;
+                faults::point("mqtt_ingress.after_ack");
+                Ok(())
+            }
             None => Ok(()),
         }
     }
@@ -205,6 +218,7 @@ impl<'s> Serving<'s> {
             self.beginning = Beginning::Resumed;
             self.slot.settle(true);
         }
+        faults::point("mqtt_ingress.received");
         let slot = &mut *self.slot;
         let packet_id = publish.pkid;
         slot.table.arrive(packet_id);
@@ -214,7 +228,7 @@ impl<'s> Serving<'s> {
             return Ok(());
         }
         let payload_hash = slot.inspector.hash(&publish);
-        if publish.dup {
+        if publish.dup && !faults::mutant("skip_redelivery_check") {
             let resumed = self.beginning == Beginning::Resumed;
             match slot.table.recognise(packet_id, payload_hash).filter(|_| resumed) {
                 Some(known) => {
@@ -243,7 +257,7 @@ impl<'s> Serving<'s> {
             packet_id,
             payload_hash,
         });
-        self.ledger.push(packet_id, delivery);
+        self.ledger.push(packet_id, if faults::mutant("acknowledge_early") { AT_ONCE } else { delivery });
         self.arrived.push(item);
         Ok(())
     }

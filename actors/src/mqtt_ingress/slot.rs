@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use telemill_engine::checkpoint::StoreError;
 use telemill_engine::clock::Clock;
+use telemill_engine::faults;
 use telemill_engine::peers::Peer;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -143,6 +144,7 @@ impl Slot {
     /// One connection, from before it is made until it ends; returns `Ok` when it was told to close.
     async fn connect(&mut self, connected: &mut Option<Instant>) -> Result<(), Down> {
         self.session.before_connect().await?;
+        faults::point("mqtt_ingress.before_connect");
         let options = self.connection.options(&self.client_id, false, self.packet_limit);
         let (link, resumed) = Link::connect(options).await.inspect_err(|error| {
             // A CONNECT may have been sent and may have made a session; its answer was not seen.
@@ -150,6 +152,7 @@ impl Slot {
                 self.session.doubt();
             }
         })?;
+        faults::point("mqtt_ingress.connected");
         *connected = Some(Instant::now());
         self.meters.connects.increment(1);
         let now = self.clock.now();

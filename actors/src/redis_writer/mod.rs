@@ -29,6 +29,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::context::{BuildContext, CheckContext, Connection};
+use telemill_engine::faults;
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
@@ -123,6 +124,7 @@ impl Sink for RedisWriter {
         if batch.is_empty() {
             return flight::answered(Submitted::Delivered);
         }
+        faults::point("store.before_write");
         let Some(turn) = self.flight.enter() else {
             return flight::answered(flight::out_of_turn());
         };
@@ -163,6 +165,7 @@ impl RedisWriter {
         let epoch = self.epoch;
         Box::pin(async move {
             let sent = live.connection.send_packed_command(&command).await;
+            faults::point("store.written");
             let failure = match link.judge(&live, sent) {
                 Ok(value) => return answer::submitted(value, &batch, guard.as_deref(), epoch),
                 Err(failure) => failure,

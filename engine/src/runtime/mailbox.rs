@@ -15,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
+use crate::faults;
 use crate::metrics::StageMetrics;
 
 /// How much a mailbox holds.
@@ -178,6 +179,9 @@ impl Mailbox {
         let delivery = queue.deliveries.remove(index)?;
         let before = self.0.queued_records.fetch_sub(delivery.batch.len(), Ordering::Relaxed);
         self.0.metrics.mailbox_records(before - delivery.batch.len());
+        if faults::mutant("leak_permit") {
+            self.0.records.forget_permits(delivery.batch.len());
+        }
         Some(delivery)
     }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::ack::Guards;
 use crate::batch::Batch;
 use crate::erased::DynSink;
+use crate::faults;
 use crate::metrics::StageTime;
 use crate::position::{Cursor, Partition};
 use crate::record::Reason;
@@ -261,6 +262,7 @@ impl SinkCell {
             return Ok(());
         };
         let partition = batch.partition;
+        faults::point("sink.answered");
         match answer.clone() {
             Submitted::Delivered => {
                 self.delivered();
@@ -341,11 +343,13 @@ impl SinkCell {
             }
         }
         if !given_up.is_empty() {
+            faults::point("sink.before_burial");
             let buried = dead_letters.bury_and_wait(given_up.iter().map(|(_, r)| r.clone()).collect()).await;
             if !buried {
                 return Err(ExitReason::Failed("the dead letters let go of a record".to_owned()));
             }
         }
+        faults::point("sink.buried");
         let flight = &mut self.flights[0];
         let mut records = flight.batch.records.clone();
         for (index, record) in given_up {

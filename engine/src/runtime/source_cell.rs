@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::ack::Guards;
 use crate::batch::Batch;
 use crate::erased::{DynAcker, DynReader, DynSource};
+use crate::faults;
 use crate::metrics::{StageMetrics, StageTime};
 use crate::position::{Cursor, Partition};
 use crate::record::{Reason, Record};
@@ -210,7 +211,9 @@ async fn acknowledge(
     loop {
         let settled = book.settle();
         if !settled.delivered.is_empty() {
+            faults::point("source.before_acknowledge");
             acker.acknowledge(settled.delivered).await?;
+            faults::point("source.acknowledged");
         }
         for (partition, tag) in settled.let_go {
             acker.give_back(partition, tag).await?;
@@ -288,6 +291,7 @@ impl Reading<'_> {
 
     async fn give_out(&mut self, batch: SourceBatch) {
         let SourceBatch { partition, records, rejected, previous, tag } = batch;
+        faults::point("source.batch");
         self.common.status.set(StageState::Running);
         let metrics = &self.common.metrics;
         metrics.received(records.len() + rejected.len());
@@ -321,6 +325,7 @@ impl Reading<'_> {
         reply: oneshot::Sender<Vec<(Partition, ResumeAt)>>,
     ) -> Result<(), String> {
         let mut answers = Vec::with_capacity(partitions.len());
+        faults::point("source.assigned");
         for partition in partitions {
             // Whatever is still on its way from an earlier assignment comes to its end first: it must not arrive
             // behind what is about to be read.
@@ -336,6 +341,7 @@ impl Reading<'_> {
             }
             answers.push((partition, at));
         }
+        faults::point("source.resumed");
         // The source may have lost the partitions meanwhile; then nobody waits for the answer.
         let _ = reply.send(answers);
         Ok(())
@@ -369,6 +375,9 @@ impl Reading<'_> {
         }
         if let Some(shards) = &self.followers.shards {
             include(shards.open(partition).await?);
+        }
+        if faults::mutant("seek_to_commit") {
+            return Ok(ResumeAt::Committed);
         }
         Ok(lowest.map_or(ResumeAt::Committed, ResumeAt::Behind))
     }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use telemill_engine::faults;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Space;
@@ -131,7 +132,9 @@ impl Writer {
             }
             tx.finish()
         };
+        faults::point("disk.before_commit");
         let durable = if rows.is_empty() { Ok(()) } else { self.commit(rows) };
+        faults::point("disk.committed");
         for hook in hooks {
             // A hook that panics is its owner's trouble, not that of those who wait for their answers.
             let _ = catch_unwind(AssertUnwindSafe(|| hook(durable.is_ok())));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use telemill_engine::faults;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -158,6 +159,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 return end;
             }
             let orders = self.peer.orders();
+            if orders.safe > 0 {
+                faults::point("mqtt_endpoint.before_ack");
+            }
             self.machine.release(orders.safe);
             if let Some(code) = orders.leave {
                 self.machine.close(code);
@@ -288,6 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             meters.flooded.increment(1);
             return None;
         }
+        faults::point("mqtt_endpoint.received");
         self.drafts.push(self.shared.draft(publish));
         None
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use telemill_engine::faults;
 use telemill_engine::position::Partition;
 
 use super::shared::Shared;
@@ -48,6 +49,7 @@ pub(super) async fn all(shared: &Arc<Shared>) -> Result<(), LogError> {
         Ok::<_, LogError>(())
     });
     written.await?;
+    faults::point("embedded_source.committed");
     shared.state().ledger.committed(commits);
     Ok(())
 }

@@ -27,6 +27,7 @@ use serde::Deserialize;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::Clock;
 use telemill_engine::context::{BuildContext, CheckContext, Connection};
+use telemill_engine::faults;
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
@@ -118,6 +119,7 @@ impl Sink for EmbeddedWriter {
     }
 
     async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        faults::point("store.before_write");
         if batch.is_empty() {
             return flight::answered(Submitted::Delivered);
         }

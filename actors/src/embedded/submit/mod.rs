@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::{Clock, Timestamp};
+use telemill_engine::faults;
 use telemill_engine::record::{EventId, Kind, Reason, Record};
 use telemill_engine::sink::{Completion, Rejection, Submitted};
 
@@ -74,6 +75,7 @@ impl<F: Form<FrameHeaders>> Submitter<F> {
 
     /// Puts a batch into the queue of the disk; waits for room there.
     pub(super) async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
+        faults::point("log.before_append");
         let now = self.clock.now();
         let (mut items, mut known) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
         let (mut skipped, mut rejected) = (Vec::new(), Vec::new());
@@ -113,6 +115,7 @@ impl<F: Form<FrameHeaders>> Submitter<F> {
             };
             lane.outstanding.fetch_sub(1, Ordering::AcqRel);
             lane.state().heard(number, written.is_ok());
+            faults::point("log.appended");
             match written {
                 Ok(()) if rejected.is_empty() => Submitted::Delivered,
                 Ok(()) => Submitted::Rejected { records: rejected, others_applied: true },

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 
+use telemill_engine::faults;
 use telemill_engine::position::Partition;
 use telemill_engine::source::{ResumeAt, SourceBatch, SourceError, SourceEvent};
 use tokio::sync::{Notify, oneshot};
@@ -273,6 +274,9 @@ impl Shared {
         }
         let taken = state.outbox.take(max_records)?;
         let tag = state.ledger.give(taken.partition, taken.last)?;
+        if faults::mutant("commit_early") {
+            state.ledger.acknowledge(taken.partition, tag);
+        }
         let fetcher_waits = std::mem::take(&mut state.is_full);
         drop(state);
         if fetcher_waits {

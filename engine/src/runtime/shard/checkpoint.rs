@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use crate::ack::Guards;
 use crate::checkpoint::{CheckpointDelta, CheckpointMeta, Scope, StateStore, StoreError};
+use crate::faults;
 use crate::ports::{Journal, PortError};
 use crate::position::{Epoch, Partition};
 use crate::record::Reason;
@@ -147,6 +148,10 @@ impl Checkpointer {
         let (scope, epoch, store, mut backoff) =
             (self.scope.clone(), self.epoch, self.store.clone(), self.backoff.clone());
         async move {
+            faults::point("checkpoint.before_save");
+            if faults::mutant("forget_checkpoint") {
+                return Ok(());
+            }
             loop {
                 match store.save(&scope, epoch, &delta).await {
                     Err(StoreError::Unavailable(why)) => {
@@ -195,6 +200,7 @@ impl ShardCell {
                         checkpointer.phase = Phase::Ready(journals);
                         return Ok(());
                     }
+                    faults::point("checkpoint.snapshot");
                     let guards = std::mem::take(&mut checkpointer.unsaved);
                     let delta = Box::new(self.snapshot(journals));
                     self.checkpointer.phase = Phase::Delivering { delta, flushed: self.flushes, guards };
@@ -208,6 +214,7 @@ impl ShardCell {
                     return Ok(());
                 }
                 Phase::Saved { result: Ok(()), guards } => {
+                    faults::point("checkpoint.saved");
                     guards.into_iter().for_each(Guards::delivered);
                     checkpointer.backoff.reset();
                     checkpointer.due_at = Instant::now() + checkpointer.every;

@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use crate::batch::Batch;
 use crate::clock::Timestamp;
 use crate::device_id::DeviceId;
+use crate::faults;
 use crate::metrics::StageTime;
 use crate::record::{Kind, Reason, Record};
 use crate::stage::Outlet;
@@ -189,6 +190,7 @@ impl ShardCell {
         if self.sessions.given_up.is_empty() && !self.sessions.may_send(held_up) {
             return;
         }
+        faults::point("shard.before_flush");
         self.flushes += 1;
         let guard = self.sent.enter(0, self.flushes);
         let partition = self.checkpointer.partition();
@@ -206,6 +208,7 @@ impl ShardCell {
             common.dead_letters.bury(records, guard.clone().into()).await;
         }
         guard.delivered();
+        faults::point("shard.flushed");
     }
 
     fn tally(&mut self) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::checkpoint::{CheckpointMeta, Scope, StateStore, StoreError};
+use crate::faults;
 use crate::keyed::{Input, Now};
 use crate::ports::Journal;
 use crate::position::{Cursor, Partition, Position};
@@ -57,6 +58,7 @@ impl ShardCell {
         let cx = &common.cx;
         let scope = Scope { topology: cx.topology.clone(), source: group.source.clone(), partition };
         let meta = cx.store.open(&scope, cx.epoch).await?.unwrap_or_default();
+        faults::point("shard.fenced");
         if meta.version > META_VERSION {
             let version = meta.version;
             let why = format!("checkpoint {scope} has form {version}; this version reads up to {META_VERSION}");
@@ -110,6 +112,7 @@ impl ShardCell {
             shard.rewrite(&stored).await?;
         }
         shard.read_journals(&journals, &meta).await?;
+        faults::point("shard.restored");
         Ok((shard, meta.cursor))
     }
 
