@@ -3,7 +3,8 @@
 //! The code names the places where a crash is worth trying ([`point`]) and the mistakes that the harness must notice
 //! ([`mutant`]). Without the feature `faults` all of it is nothing: no call, no branch, no byte.
 //!
-//! With it, a process that was told so ([`listen`]) takes orders from its standard input, one a line, at any time:
+//! With it, a process takes orders (`listen`) from the variable `TELEMILL_FAULTS` at its start and from its standard input
+//! at any time, one a line:
 //!
 //! ```text
 //! kill POINT N      dies (SIGKILL) when it comes to the point for the N-th time from now on

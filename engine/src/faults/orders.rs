@@ -30,16 +30,18 @@ enum Deed {
     Panic,
 }
 
-/// Takes orders from standard input until it ends.
+/// Takes orders from the variable `TELEMILL_FAULTS`, then from standard input until it ends.
 pub fn listen() {
-    std::thread::spawn(|| {
-        for line in stdin().lock().lines().map_while(Result::ok) {
-            match order(&line) {
-                Some(()) => say(&line),
-                None => say(&format!("not understood: {line}")),
-            }
-        }
-    });
+    let standing = std::env::var("TELEMILL_FAULTS").unwrap_or_default();
+    standing.lines().filter(|line| !line.is_empty()).for_each(take);
+    std::thread::spawn(|| stdin().lock().lines().map_while(Result::ok).for_each(|line| take(&line)));
+}
+
+fn take(line: &str) {
+    match order(line) {
+        Some(()) => say(line),
+        None => say(&format!("not understood: {line}")),
+    }
 }
 
 fn order(line: &str) -> Option<()> {

@@ -58,13 +58,22 @@ impl Reader {
 
     /// Everything that is in a topic now, partition by partition, in order. Nothing where there is no such topic.
     pub fn all(&self, topic: &str) -> Vec<LogRecord> {
+        self.since(topic, &mut BTreeMap::new())
+    }
+
+    /// Everything in a topic from these offsets on, by partition (from the beginning where there is none); they move on
+    /// to the end.
+    pub fn since(&self, topic: &str, from: &mut BTreeMap<i32, i64>) -> Vec<LogRecord> {
         let consumer = self.consumer("reader");
         let ends = self.ends(&consumer, topic);
         let mut assignment = TopicPartitionList::new();
-        let mut left: BTreeMap<i32, i64> =
-            ends.into_iter().filter(|(_, (low, high))| high > low).map(|(p, e)| (p, e.1)).collect();
-        for partition in left.keys() {
-            assignment.add_partition_offset(topic, *partition, Offset::Beginning).expect("an offset");
+        let mut left: BTreeMap<i32, i64> = BTreeMap::new();
+        for (partition, (low, high)) in ends {
+            let start = from.insert(partition, high).unwrap_or(low).max(low);
+            if high > start {
+                left.insert(partition, high);
+                assignment.add_partition_offset(topic, partition, Offset::Offset(start)).expect("an offset");
+            }
         }
         consumer.assign(&assignment).expect("partitions that are there");
         let mut records = Vec::new();
@@ -118,6 +127,28 @@ impl Reader {
         let what = format!("the ends of {topic}");
         let ends = |p| wait_until(DEADLINE, &what, || consumer.fetch_watermarks(topic, p, ANSWER).ok());
         partitions.map(|p| (p, ends(p))).collect()
+    }
+}
+
+/// What a group has committed, asked again and again over one connection.
+pub struct Committed(BaseConsumer);
+
+impl Committed {
+    pub fn of(brokers: &str, group: &str) -> Committed {
+        Committed(Reader::new(brokers).consumer(group))
+    }
+
+    /// The next offset to read of each partition of a topic that has one; nothing while the cluster does not answer.
+    pub fn now(&self, topic: &str, partitions: i32) -> Vec<(i32, i64)> {
+        const SOON: Duration = Duration::from_millis(500);
+        let mut wanted = TopicPartitionList::new();
+        wanted.add_partition_range(topic, 0, partitions - 1);
+        let Ok(found) = self.0.committed_offsets(wanted, SOON) else { return Vec::new() };
+        let offset = |e: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| match e.offset() {
+            Offset::Offset(offset) => Some((e.partition(), offset)),
+            _ => None,
+        };
+        found.elements().iter().filter_map(offset).collect()
     }
 }
 

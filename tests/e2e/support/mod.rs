@@ -21,7 +21,7 @@ pub use http::Http;
 pub use load::{Load, Pace};
 pub use local::Local;
 pub use local_record::{LocalRecord, Numbers};
-pub use log::{LogRecord, Reader};
+pub use log::{Committed, LogRecord, Reader};
 pub use mosquitto::Mosquitto;
 pub use paho::paho;
 pub use process::Telemill;

@@ -1,6 +1,6 @@
 //! The process under test.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,28 +40,51 @@ impl Telemill {
     }
 
     /// As [`Telemill::start_file`], by a program that becomes what its arguments say.
-    pub fn start_by(mut command: Command, file: &Path, topology: &str, variables: &[(&str, String)]) -> Telemill {
+    pub fn start_by(command: Command, file: &Path, topology: &str, variables: &[(&str, String)]) -> Telemill {
+        let binary = Path::new(env!("CARGO_BIN_EXE_telemill"));
+        let mut telemill = Telemill::spawn(command, binary, file, topology, variables);
+        assert!(telemill.listens(), "telemill ended before it listened");
+        telemill
+    }
+
+    /// As [`Telemill::start_by`], a binary of the caller's, without waiting for anything.
+    pub fn spawn(
+        mut command: Command,
+        binary: &Path,
+        file: &Path,
+        topology: &str,
+        variables: &[(&str, String)],
+    ) -> Telemill {
         command
-            .args(["setpriv", "--pdeathsig", "KILL", env!("CARGO_BIN_EXE_telemill"), "run"])
+            .args(["setpriv", "--pdeathsig", "KILL"])
+            .arg(binary)
+            .arg("run")
             .arg(file)
             .args(["--listen", "127.0.0.1:0"])
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .env_remove("TELEMILL_LISTEN")
             .env_remove("RUST_LOG")
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let mut child = command.spawn().expect("setpriv is there");
         let log = Lines::of(child.stderr.take().expect("it is piped"));
         let printed = Lines::of(child.stdout.take().expect("it is piped"));
         let topology = topology.to_owned();
-        let mut telemill = Telemill { child, log, printed, http: Http::new("http://unknown"), topology };
+        Telemill { child, log, printed, http: Http::new("http://unknown"), topology }
+    }
+
+    /// Waits until its API listens; false when it ends before.
+    pub fn listens(&mut self) -> bool {
         let address = wait_until(DEADLINE, "the address of the API in the log", || {
-            assert!(telemill.status().is_none(), "telemill ended before it listened");
-            telemill.logged("listening").first().map(|entry| entry["address"].as_str().unwrap_or_default().to_owned())
+            let entry = self.logged("listening").pop();
+            let address = entry.map(|entry| entry["address"].as_str().unwrap_or_default().to_owned());
+            address.map(Some).or_else(|| self.status().map(|_| None))
         });
-        telemill.http = Http::new(&format!("http://{address}"));
-        telemill
+        if let Some(address) = &address {
+            self.http = Http::new(&format!("http://{address}"));
+        }
+        address.is_some()
     }
 
     /// Starts it and waits until everything runs.
@@ -169,6 +192,20 @@ impl Telemill {
         self.child.wait().expect("it is ours");
     }
 
+    /// Says a line to its standard input. One that has ended hears nothing.
+    pub fn say(&mut self, line: &str) {
+        let _ = self.child.stdin.as_mut().map(|stdin| writeln!(stdin, "{line}"));
+    }
+
+    /// Freezes it (SIGSTOP), and lets it go on (SIGCONT).
+    pub fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub fn cont(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to end (SIGTERM).
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
@@ -198,7 +235,8 @@ impl Telemill {
         assert_eq!(self.exit_code(DEADLINE), 0);
     }
 
-    fn status(&mut self) -> Option<ExitStatus> {
+    /// How it has ended, if it has.
+    pub fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("it is ours")
     }
 }

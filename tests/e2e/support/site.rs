@@ -36,7 +36,8 @@ impl Site {
         Site::at(test, &mqtt, &kafka, &redis)
     }
 
-    fn at(test: &str, mqtt: &str, kafka: &str, redis: &str) -> Site {
+    /// On services behind these addresses.
+    pub fn at(test: &str, mqtt: &str, kafka: &str, redis: &str) -> Site {
         let name = unique_name(test);
         let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("e2e").join(&name);
         fs::create_dir_all(&dir).expect("the build directory can be written");

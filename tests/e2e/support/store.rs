@@ -120,6 +120,11 @@ impl Updates {
         self.lock().clone()
     }
 
+    /// What was heard so far, by device, in order.
+    pub fn so_far(&self) -> BTreeMap<String, Vec<String>> {
+        self.lock().clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Vec<String>>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,0 +1,269 @@
+//! What is done to the pipeline: classes of faults, of which the seed draws the kind and the moment.
+
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use rand::seq::IndexedRandom;
+
+use crate::load::Load;
+use crate::points::{AT_START, AT_WORK, PANICS};
+use crate::rig::{Link, Rig};
+use crate::round::Extra;
+use crate::states::{State, link, server};
+use crate::support::let_pass;
+
+/// A class of faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The engine dies at a named point while it works.
+    KilledAtWork,
+    /// It dies at a named point while it starts.
+    KilledAtStart,
+    /// It dies at random moments.
+    Killed,
+    /// A server stands still.
+    Frozen,
+    /// A server ends as it should, and comes back.
+    Restarted,
+    /// Kafka or Redis is killed.
+    ServerKilled,
+    /// Mosquitto is killed: what it has not written down is lost. Measured, not promised.
+    BrokerKilled,
+    /// Redis comes back as it was some time ago.
+    RolledBack,
+    /// A link is slow.
+    Latency,
+    /// The connections of a link are reset, several times.
+    Reset,
+    /// The connections of a link hang for good; new ones do not.
+    HalfOpen,
+    /// A link hangs in one direction, for a time.
+    OneWay,
+    /// A message as large as may be, and one that is a byte larger.
+    Oversized,
+    /// Somebody connects with the engine's client id.
+    TakenOver,
+    /// Retained messages come in a flood.
+    Retained,
+    /// Redis cannot take a device's records.
+    Poison,
+    /// The wall clock is an hour ahead, or behind, and back again.
+    Clock,
+    /// Redis takes a tenth of what comes.
+    SlowStore,
+    /// A panic in a component, or in the engine's own actors.
+    Panic,
+    /// One falls into another.
+    Two,
+}
+
+use Fault::{
+    BrokerKilled, Clock, Frozen, HalfOpen, Killed, KilledAtStart, KilledAtWork, Latency, OneWay, Oversized, Panic,
+    Poison, Reset, Restarted, Retained, RolledBack, ServerKilled, SlowStore, TakenOver, Two,
+};
+
+/// All classes.
+pub const ALL: [Fault; 20] = [
+    KilledAtWork,
+    KilledAtStart,
+    Killed,
+    Frozen,
+    Restarted,
+    ServerKilled,
+    BrokerKilled,
+    RolledBack,
+    Latency,
+    Reset,
+    HalfOpen,
+    OneWay,
+    Oversized,
+    TakenOver,
+    Retained,
+    Poison,
+    Clock,
+    SlowStore,
+    Panic,
+    Two,
+];
+
+/// How long a point may take to be come to.
+const COMES_TO_IT: Duration = Duration::from_secs(30);
+
+/// What a fault has to work with.
+pub struct Scene<'s> {
+    pub rig: &'s mut Rig,
+    pub load: &'s Load,
+    pub random: &'s mut StdRng,
+    pub extra: &'s mut Extra,
+}
+
+impl Scene<'_> {
+    /// Does it, and undoes it; what exactly was done. When this returns everything is whole again, and the engine has
+    /// been started.
+    pub fn inflict(&mut self, fault: Fault) -> String {
+        match fault {
+            KilledAtWork => {
+                let point = self.arm();
+                self.dies_at(point)
+            }
+            KilledAtStart => {
+                let point = *AT_START.choose(self.random).expect("there are points");
+                self.rig.kill();
+                self.rig.start(&[format!("kill {point} 1")]);
+                self.dies_at(point)
+            }
+            Killed => {
+                let times = self.random.random_range(1..4);
+                for _ in 0..times {
+                    self.pass(0, 800);
+                    self.kill();
+                }
+                format!("{times} times")
+            }
+            Frozen => {
+                let state = State::frozen(self.random);
+                self.last(state, 500, 4000)
+            }
+            Latency => {
+                let state = State::slow(self.random);
+                self.last(state, 1000, 3000)
+            }
+            OneWay => {
+                let state = State::one_way(self.random);
+                self.last(state, 1000, 6000)
+            }
+            Clock => {
+                let state = State::clock(self.random);
+                self.last(state, 1500, 3000)
+            }
+            SlowStore => self.last(State::Trickle(40_000), 4000, 6000),
+            Restarted => {
+                let link = link(self.random);
+                self.extra.updates_are_whole &= link != Link::Redis;
+                self.without_load(link, |scene| server(scene.rig, link).restart());
+                format!("{link:?}")
+            }
+            ServerKilled => {
+                let link = *[Link::Kafka, Link::Redis].choose(self.random).expect("there are two");
+                self.extra.updates_are_whole &= link != Link::Redis;
+                self.die_and_return(link);
+                format!("{link:?}")
+            }
+            BrokerKilled => {
+                self.extra.broker_may_lose = true;
+                self.without_load(Link::Mqtt, |scene| scene.die_and_return(Link::Mqtt));
+                "Mosquitto".to_owned()
+            }
+            RolledBack => self.roll_back(),
+            Reset => {
+                let (link, times) = (link(self.random), self.random.random_range(1..6));
+                for _ in 0..times {
+                    self.rig.proxy(link).reset();
+                    self.pass(0, 500);
+                }
+                format!("{link:?}, {times} times")
+            }
+            HalfOpen => {
+                let link = link(self.random);
+                self.rig.proxy(link).freeze();
+                format!("{link:?}")
+            }
+            Oversized => self.oversize(),
+            TakenOver => self.take_over(),
+            Retained => self.retain(),
+            Poison => self.poison(),
+            Panic => self.panic(),
+            Two => self.two(),
+        }
+    }
+
+    /// A state, and what falls into it.
+    fn two(&mut self) -> String {
+        let states = [State::frozen, State::slow, State::one_way, State::clock];
+        let state = states.choose(self.random).expect("there are some")(self.random);
+        state.impose(self.rig);
+        self.pass(0, 1500);
+        let (event, point) = match self.random.random_range(0..4) {
+            0 => {
+                self.kill();
+                ("killed".to_owned(), None)
+            }
+            1 => {
+                let link = link(self.random);
+                self.rig.proxy(link).reset();
+                (format!("{link:?} reset"), None)
+            }
+            2 => (self.panic(), None),
+            _ => {
+                let point = self.arm();
+                (format!("to die at {point}"), Some(point))
+            }
+        };
+        self.pass(500, 2500);
+        // A clock that was wrong is so no more in an engine that was started anew.
+        let is_another = point.is_none() && event == "killed" && matches!(state, State::Clock(_));
+        if !is_another {
+            state.lift(self.rig);
+        }
+        point.map(|point| self.dies_at(point));
+        format!("{state}, and {event}")
+    }
+
+    /// Imposes a state for a time.
+    fn last(&mut self, state: State, from: u64, to: u64) -> String {
+        state.impose(self.rig);
+        self.pass(from, to);
+        state.lift(self.rig);
+        state.to_string()
+    }
+
+    pub fn pass(&mut self, from: u64, to: u64) {
+        let_pass(Duration::from_millis(self.random.random_range(from..=to)));
+    }
+
+    pub fn kill(&mut self) {
+        self.rig.kill();
+        self.rig.start(&[]);
+    }
+
+    /// Orders the engine to die at a point of its work.
+    fn arm(&mut self) -> &'static str {
+        let point = *AT_WORK.choose(self.random).expect("there are points");
+        let times = self.random.random_range(1..20);
+        self.rig.order(&format!("kill {point} {times}"));
+        point
+    }
+
+    /// Waits until the engine has died at a point, and starts it anew.
+    fn dies_at(&mut self, point: &str) -> String {
+        if !self.rig.dies(COMES_TO_IT) {
+            self.extra.wrong.push(format!("the engine did not come to {point}"));
+            self.rig.kill();
+        }
+        self.rig.start(&[]);
+        point.to_owned()
+    }
+
+    fn panic(&mut self) -> String {
+        let point = *PANICS.choose(self.random).expect("there are points");
+        let times = self.random.random_range(1..20);
+        self.rig.order(&format!("panic {point} {times}"));
+        format!("panic at {point}")
+    }
+
+    fn die_and_return(&mut self, link: Link) {
+        server(self.rig, link).kill9();
+        self.pass(0, 500);
+        server(self.rig, link).restart();
+    }
+
+    /// Has the devices wait where a message on its way to the broker would be published twice.
+    fn without_load(&mut self, link: Link, change: impl FnOnce(&mut Self)) {
+        if link == Link::Mqtt {
+            self.load.pause();
+        }
+        change(self);
+        self.load.go_on();
+    }
+}

@@ -1,0 +1,25 @@
+//! The promises under fire: the real binary on real brokers behind proxies, with faults by a seeded schedule, and one
+//! checker over what was sent, delivered, acknowledged, logged, stored and notified. `tests/fault/run` is how it is run.
+//!
+//! - [`rig`], [`proxy`], [`tap`]: the pipeline and its links. [`load`]: what devices publish.
+//! - [`faults`], [`deeds`], [`states`], [`points`]: what goes wrong. [`round`]: one fault, from load to verdict.
+//! - [`watch`] looks all the time, [`check`] judges in the end; [`mutants`] checks the checker.
+
+mod check;
+mod deeds;
+mod faults;
+mod load;
+mod mutants;
+mod points;
+mod proxy;
+mod rig;
+mod round;
+mod schedule;
+mod states;
+mod tap;
+mod watch;
+
+// What only the other test program uses.
+#[allow(dead_code, unused_imports)]
+#[path = "../e2e/support/mod.rs"]
+mod support;

@@ -1,0 +1,219 @@
+//! The pipeline under fire: Mosquitto, Kafka and Redis of its own, a proxy on each link, and the engine on the shipped
+//! topology behind them. Everything stays up from one fault to the next, but for what a fault ends.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rand::Rng;
+use telemill_services::{Kafka, Mosquitto, Redis, wait_until};
+
+use crate::proxy::Proxy;
+use crate::support::{DEADLINE, Reader, Site, Telemill};
+use crate::tap::Deliveries;
+
+/// The partitions of each topic.
+pub const PARTITIONS: i32 = 3;
+
+/// A link of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    Mqtt,
+    Kafka,
+    Redis,
+}
+
+/// All links.
+pub const LINKS: [Link; 3] = [Link::Mqtt, Link::Kafka, Link::Redis];
+
+/// See the module.
+pub struct Rig {
+    pub mosquitto: Mosquitto,
+    pub kafka: Kafka,
+    pub redis: Redis,
+    /// The topology; its addresses lead through the proxies.
+    pub site: Site,
+    /// What went over the MQTT link.
+    pub deliveries: Deliveries,
+    proxies: [Proxy; 3],
+    engine: Option<Telemill>,
+    /// The process id of the engine that was started last.
+    pub pid: Arc<AtomicU32>,
+    binary: PathBuf,
+    /// Orders that the engine has from its start.
+    standing: Vec<String>,
+}
+
+impl Rig {
+    /// Starts the services; the engine is started by [`Rig::run`].
+    pub fn new(name: &str) -> Rig {
+        let deliveries = Deliveries::default();
+        let proxies = [Proxy::start(Some(deliveries.taps())), Proxy::start(None), Proxy::start(None)];
+        let [mqtt, log, store] = &proxies;
+        let mosquitto = Mosquitto::start();
+        mqtt.leads_to(&mosquitto.address());
+        let inner = free_port();
+        log.leads_to(&format!("127.0.0.1:{inner}"));
+        let kafka = Kafka::start_with(&[
+            "--set",
+            &format!(
+                "listeners=PLAINTEXT://127.0.0.1:@PORT@,PROXIED://127.0.0.1:{inner},CONTROLLER://127.0.0.1:@CONTROLLER_PORT@"
+            ),
+            "--set",
+            &format!("advertised.listeners=PLAINTEXT://127.0.0.1:@PORT@,PROXIED://{}", log.address),
+            "--set",
+            "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "--set",
+            "inter.broker.listener.name=PLAINTEXT",
+        ]);
+        let redis = Redis::start_with(&["--set", "appendfsync always"]);
+        store.leads_to(&redis.address());
+        let site = site(name, [mqtt, log, store].map(|proxy| proxy.address.to_string()));
+        let binary = binary();
+        Rig {
+            mosquitto,
+            kafka,
+            redis,
+            site,
+            deliveries,
+            proxies,
+            engine: None,
+            pid: Arc::default(),
+            binary,
+            standing: Vec::new(),
+        }
+    }
+
+    /// The proxy on a link.
+    pub fn proxy(&self, link: Link) -> &Proxy {
+        &self.proxies[match link {
+            Link::Mqtt => 0,
+            Link::Kafka => 1,
+            Link::Redis => 2,
+        }]
+    }
+
+    /// Has every engine from now on begin with an order.
+    pub fn stand(&mut self, order: &str) {
+        self.standing.push(order.to_owned());
+    }
+
+    /// Starts the engine and waits until it is ready.
+    pub fn run(&mut self) {
+        self.start(&[]);
+        self.until_ready();
+    }
+
+    /// Starts the engine, with these orders from its first moment.
+    pub fn start(&mut self, orders: &[String]) {
+        let orders: Vec<String> = self.standing.iter().chain(orders).cloned().collect();
+        let variables = [
+            ("MQTT_URL", self.site.mqtt.clone()),
+            ("KAFKA_BROKERS", self.site.kafka.clone()),
+            ("REDIS_URL", self.site.redis.clone()),
+            ("TELEMILL_FAULTS", orders.join("\n")),
+        ];
+        let command = Command::new("env");
+        let engine = Telemill::spawn(command, &self.binary, &self.site.file(), &self.site.name, &variables);
+        self.pid.store(engine.pid(), Ordering::Relaxed);
+        self.engine = Some(engine);
+    }
+
+    /// Waits until the engine is ready.
+    pub fn until_ready(&mut self) {
+        let engine = self.engine_mut();
+        assert!(engine.listens(), "the engine ended before it listened");
+        engine.until_ready();
+    }
+
+    /// The engine, which was started.
+    pub fn engine(&self) -> &Telemill {
+        self.engine.as_ref().expect("it was started")
+    }
+
+    pub fn engine_mut(&mut self) -> &mut Telemill {
+        self.engine.as_mut().expect("it was started")
+    }
+
+    /// Gives the engine an order (`telemill_engine::faults`).
+    pub fn order(&mut self, order: &str) {
+        self.engine_mut().say(order);
+    }
+
+    /// The client id of the ingress.
+    pub fn client_id(&self) -> String {
+        format!("telemill-{}-ingress-0", self.site.name)
+    }
+
+    /// Waits until so many of a device's records are in the dead letters.
+    pub fn dead_letters_of(&self, device: &str, count: usize) {
+        let reader = Reader::new(&self.site_kafka());
+        let topic = self.site.topic("data-dlq");
+        wait_until(DEADLINE, &format!("dead letters of {device}"), || {
+            let letters = reader.all(&topic);
+            let of_it = letters.iter().filter(|letter| letter.key.as_deref() == Some(device)).count();
+            (of_it >= count).then_some(())
+        });
+    }
+
+    /// Kafka, not through the proxy.
+    pub fn site_kafka(&self) -> String {
+        self.kafka.brokers()
+    }
+
+    /// Kills the engine (SIGKILL).
+    pub fn kill(&mut self) {
+        self.engine.take().into_iter().for_each(Telemill::kill9);
+    }
+
+    /// Waits until the engine has died at a point; false when it does not come there.
+    pub fn dies(&mut self, within: Duration) -> bool {
+        let end = std::time::Instant::now() + within;
+        while self.engine_mut().status().is_none() {
+            if std::time::Instant::now() > end {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        self.engine = None;
+        true
+    }
+
+    /// Drains the engine; its exit code is 0.
+    pub fn drain(&mut self) {
+        self.engine.take().into_iter().for_each(Telemill::drain);
+    }
+
+    /// The topic that a position in Redis names, once there is one.
+    pub fn data_topic_id(&self) -> Option<String> {
+        let mut store = crate::support::Store::new(&self.redis.url());
+        (0..PARTITIONS).find_map(|partition| store.guard(&self.site.name, "writer", partition)).map(|(topic, _)| topic)
+    }
+}
+
+/// The shipped topology, with rules that depend on nothing but the records, and few partitions.
+fn site(name: &str, [mqtt, kafka, redis]: [String; 3]) -> Site {
+    let mut site = Site::at(name, &format!("mqtt://{mqtt}"), &kafka, &format!("redis://{redis}"));
+    site.edit("          for: 30s\n", "");
+    site
+}
+
+/// The binary under test, out of the way of the next build.
+fn binary() -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_telemill"));
+    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("telemill-faults-{}", std::process::id()));
+    if !kept.exists() {
+        std::fs::copy(&built, &kept).expect("the build directory can be written");
+    }
+    kept
+}
+
+/// A port that is free, below those of outgoing connections.
+pub fn free_port() -> u16 {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let mut ports = std::iter::repeat_with(|| rand::rng().random_range(20_000..30_000));
+    ports.find(free).expect("a port is free")
+}

@@ -1,0 +1,211 @@
+//! One round: devices publish, something goes wrong, it is whole again, everything comes to its end, and is judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use uuid::Uuid;
+
+use crate::check::{Evidence, Findings, judge};
+use crate::faults::{Fault, Scene};
+use crate::load::{Load, Message, Sent, Volley, prefix};
+use crate::rig::{PARTITIONS, Rig};
+use crate::support::{LogRecord, Publisher, Reader, Store, Updates, let_pass, partition_of};
+use crate::watch::{Sights, Watch};
+
+/// How long everything may take to come to its end once the pipeline is whole. Far beyond what is promised of it
+/// (`docs/reliability.md` has the times that were measured).
+const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+/// The most resident memory of the engine: mailboxes, read-ahead and queues as the topology bounds them, twice over.
+const MEMORY: u64 = 512 << 20;
+
+/// What a fault adds to its round.
+pub struct Extra {
+    prefix: String,
+    /// Messages of its own.
+    pub sent: Sent,
+    /// Whoever listens for notifications hears all of them.
+    pub updates_are_whole: bool,
+    /// The broker may lose what it has not delivered.
+    pub broker_may_lose: bool,
+    /// The store is rolled back, and is judged once it has healed.
+    pub store_goes_back: bool,
+    /// What was wrong with the fault itself.
+    pub wrong: Vec<String>,
+}
+
+impl Extra {
+    /// A device of the round.
+    pub fn device(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+}
+
+/// How a round went.
+pub struct Outcome {
+    pub fault: Fault,
+    /// What exactly was done.
+    pub what: String,
+    pub messages: usize,
+    pub redelivered: usize,
+    /// Published, taken by the broker, and never delivered by it.
+    pub lost_by_broker: usize,
+    /// From the end of fault and load until everything was where it belongs.
+    pub recovery: Duration,
+    pub resident: u64,
+    pub findings: Findings,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Outcome { fault, what, messages, redelivered, recovery, resident, findings, .. } = self;
+        let verdict = if findings.is_clean() { "ok" } else { "BROKEN" };
+        write!(
+            f,
+            "{verdict:6} {:14} {messages:6} messages, {redelivered:5} redelivered, drained in {:5.1} s, {:3} MiB: {what}",
+            format!("{fault:?}"),
+            recovery.as_secs_f64(),
+            resident >> 20
+        )?;
+        if findings.is_clean() { Ok(()) } else { write!(f, "\n  {}", findings.text()) }
+    }
+}
+
+/// The rounds on one rig.
+pub struct Rounds {
+    pub rig: Rig,
+    count: usize,
+    /// How far each topic has been judged.
+    read: BTreeMap<String, BTreeMap<i32, i64>>,
+}
+
+impl Rounds {
+    /// On a rig whose engine is ready.
+    pub fn new(rig: Rig) -> Rounds {
+        Rounds { rig, count: 0, read: BTreeMap::new() }
+    }
+
+    /// One round.
+    pub fn round(&mut self, fault: Fault, volley: Volley, random: &mut StdRng) -> Outcome {
+        self.count += 1;
+        let topic = self.rig.data_topic_id();
+        let updates = Updates::subscribe(&self.rig.redis.url(), &prefix(&self.rig.site, self.count));
+        let watch = Watch::start(&self.rig, self.count, volley.devices, topic);
+        let load = Load::start(&self.rig.site, &self.rig.mosquitto.url(), self.count, volley);
+        let mut extra = Extra {
+            prefix: prefix(&self.rig.site, self.count),
+            sent: Sent::default(),
+            updates_are_whole: true,
+            broker_may_lose: false,
+            store_goes_back: false,
+            wrong: Vec::new(),
+        };
+        let_pass(Duration::from_millis(random.random_range(100..800)));
+        let what = Scene { rig: &mut self.rig, load: &load, random, extra: &mut extra }.inflict(fault);
+        let mut sent = load.end();
+        if extra.store_goes_back {
+            // A store notices that it was rolled back when it is given what comes next: in every partition.
+            self.follow_up(&mut extra);
+        }
+        sent.fit.append(&mut extra.sent.fit);
+        sent.unfit.append(&mut extra.sent.unfit);
+        let whole = Instant::now();
+        let mut findings = Findings { other: std::mem::take(&mut extra.wrong), ..Findings::default() };
+        if let Some(ended) = self.rig.engine_mut().status() {
+            findings.other.push(format!("the engine ended by itself: {ended}"));
+            self.rig.start(&[]);
+        }
+        self.rig.until_ready();
+        let drained = self.drains(&sent, extra.broker_may_lose);
+        let recovery = whole.elapsed();
+        if !drained {
+            findings.other.push(format!("not drained within {DRAINED_WITHIN:?}: {}", self.rig.engine().topology()));
+        }
+        let resident = look_at(watch.end(), &extra, &mut findings);
+        let (acknowledged, delivered, redelivered) = self.rig.deliveries.take();
+        let all = sent.fit.values().flatten().map(|message| &message.uuid).chain(&sent.unfit);
+        let lost_by_broker = all.filter(|uuid| !delivered.contains(*uuid)).count();
+        let messages = sent.count() + sent.unfit.len();
+        let evidence = Evidence {
+            sent,
+            acknowledged,
+            data: self.news("data"),
+            dead: self.news("data-dlq"),
+            alerts: self.news("alerts"),
+            updates: updates.so_far(),
+            updates_are_whole: extra.updates_are_whole,
+            broker_may_lose: extra.broker_may_lose,
+        };
+        judge(&evidence, &mut Store::new(&self.rig.redis.url()), &mut findings);
+        Outcome { fault, what, messages, redelivered, lost_by_broker, recovery, resident, findings }
+    }
+
+    /// Waits until everything that was sent is in the log or dead, and both sources have committed it; false when it
+    /// takes too long. What the broker has lost is not waited for: nothing moves any more then.
+    fn drains(&self, sent: &Sent, broker_may_lose: bool) -> bool {
+        const NOTHING_MOVES: Duration = Duration::from_secs(3);
+        let reader = Reader::new(&self.rig.kafka.brokers());
+        let site = &self.rig.site;
+        let (data, dead) = (site.topic("data"), site.topic("data-dlq"));
+        let before = |topic: &str| self.read.get(topic).map_or(0, |offsets| offsets.values().sum::<i64>());
+        let wanted = (before(&data) + sent.count() as i64, before(&dead) + sent.unfit.len() as i64);
+        let end = Instant::now() + DRAINED_WITHIN;
+        let mut last = ((0, 0), Instant::now());
+        while Instant::now() < end {
+            let there = (reader.count(&data), reader.count(&dead));
+            if there != last.0 {
+                last = (there, Instant::now());
+            }
+            let is_all = there.0 >= wanted.0 && there.1 >= wanted.1;
+            let is_rest = broker_may_lose && last.1.elapsed() > NOTHING_MOVES;
+            let is_committed = |group: &str| reader.lag(group, &data) == 0;
+            let writer = format!("{}-writer", site.prefix());
+            if (is_all || is_rest) && is_committed(site.prefix()) && is_committed(&writer) {
+                return true;
+            }
+            let_pass(Duration::from_millis(50));
+        }
+        false
+    }
+
+    /// One message in every partition, behind everything else.
+    fn follow_up(&self, extra: &mut Extra) {
+        let mut publisher = Publisher::connect(&self.rig.mosquitto.url());
+        let mut left: BTreeSet<i32> = (0..PARTITIONS).collect();
+        for number in 0.. {
+            if left.is_empty() {
+                break;
+            }
+            let device = extra.device(&format!("after{number}"));
+            if left.remove(&partition_of(&device, PARTITIONS)) {
+                let uuid = Uuid::new_v4().to_string();
+                let payload = format!(r#"{{"seq":1,"uuid":"{uuid}","temperature":1}}"#);
+                publisher.send(&self.rig.site.mqtt_topic(&device, "data"), payload);
+                extra.sent.fit.insert(device, vec![Message { seq: 1, uuid, is_hot: false }]);
+            }
+        }
+        publisher.settled();
+    }
+
+    /// What is new in a topic.
+    fn news(&mut self, topic: &str) -> Vec<LogRecord> {
+        let topic = self.rig.site.topic(topic);
+        let from = self.read.entry(topic.clone()).or_default();
+        Reader::new(&self.rig.kafka.brokers()).since(&topic, from)
+    }
+}
+
+/// Enters what the watch saw; the most memory it saw.
+fn look_at(sights: Sights, extra: &Extra, findings: &mut Findings) -> u64 {
+    let Sights { committed_early, went_back, resident } = sights;
+    if !extra.store_goes_back {
+        findings.other.extend(committed_early.into_iter().map(|what| format!("committed early: {what}")));
+        findings.reordered.extend(went_back.into_iter().map(|what| format!("state went back: {what}")));
+    }
+    if resident > MEMORY {
+        findings.other.push(format!("{} MiB resident, {} allowed", resident >> 20, MEMORY >> 20));
+    }
+    resident
+}
