@@ -152,7 +152,12 @@ impl Scene<'_> {
             }
             BrokerKilled => {
                 self.extra.broker_may_lose = true;
+                // What it has not delivered is what it can lose.
+                let hangs = State::OneWay(Link::Mqtt, false);
+                hangs.impose(self.rig);
+                self.pass(300, 1500);
                 self.without_load(Link::Mqtt, |scene| scene.die_and_return(Link::Mqtt));
+                hangs.lift(self.rig);
                 "Mosquitto".to_owned()
             }
             RolledBack => self.roll_back(),

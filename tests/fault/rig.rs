@@ -43,8 +43,8 @@ pub struct Rig {
     /// The process id of the engine that was started last.
     pub pid: Arc<AtomicU32>,
     binary: PathBuf,
-    /// Orders that the engine has from its start.
-    standing: Vec<String>,
+    /// Orders that every engine has from its first moment.
+    pub standing: Vec<String>,
 }
 
 impl Rig {
@@ -94,11 +94,6 @@ impl Rig {
             Link::Kafka => 1,
             Link::Redis => 2,
         }]
-    }
-
-    /// Has every engine from now on begin with an order.
-    pub fn stand(&mut self, order: &str) {
-        self.standing.push(order.to_owned());
     }
 
     /// Starts the engine and waits until it is ready.

@@ -15,8 +15,7 @@ use crate::rig::{PARTITIONS, Rig};
 use crate::support::{LogRecord, Publisher, Reader, Store, Updates, let_pass, partition_of};
 use crate::watch::{Sights, Watch};
 
-/// How long everything may take to come to its end once the pipeline is whole. Far beyond what is promised of it
-/// (`docs/reliability.md` has the times that were measured).
+/// Far beyond what is promised of it (`docs/reliability.md` has the times that were measured).
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// The most resident memory of the engine: mailboxes, read-ahead and queues as the topology bounds them, twice over.
 const MEMORY: u64 = 512 << 20;
@@ -45,8 +44,7 @@ impl Extra {
 
 /// How a round went.
 pub struct Outcome {
-    pub fault: Fault,
-    /// What exactly was done.
+    /// What was done.
     pub what: String,
     pub messages: usize,
     pub redelivered: usize,
@@ -60,12 +58,11 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { fault, what, messages, redelivered, recovery, resident, findings, .. } = self;
+        let Outcome { what, messages, redelivered, recovery, resident, findings, .. } = self;
         let verdict = if findings.is_clean() { "ok" } else { "BROKEN" };
         write!(
             f,
-            "{verdict:6} {:14} {messages:6} messages, {redelivered:5} redelivered, drained in {:5.1} s, {:3} MiB: {what}",
-            format!("{fault:?}"),
+            "{verdict:6} {messages:6} messages, {redelivered:5} redelivered, drained in {:5.1} s, {:3} MiB: {what}",
             recovery.as_secs_f64(),
             resident >> 20
         )?;
@@ -76,6 +73,8 @@ impl fmt::Display for Outcome {
 /// The rounds on one rig.
 pub struct Rounds {
     pub rig: Rig,
+    /// How long everything may take to come to its end once the pipeline is whole.
+    pub patience: Duration,
     count: usize,
     /// How far each topic has been judged.
     read: BTreeMap<String, BTreeMap<i32, i64>>,
@@ -84,11 +83,21 @@ pub struct Rounds {
 impl Rounds {
     /// On a rig whose engine is ready.
     pub fn new(rig: Rig) -> Rounds {
-        Rounds { rig, count: 0, read: BTreeMap::new() }
+        Rounds { rig, patience: DRAINED_WITHIN, count: 0, read: BTreeMap::new() }
     }
 
-    /// One round.
+    /// One round with a fault.
     pub fn round(&mut self, fault: Fault, volley: Volley, random: &mut StdRng) -> Outcome {
+        self.round_of(volley, random, |scene| format!("{fault:?}: {}", scene.inflict(fault)))
+    }
+
+    /// One round in which this is done, and undone; it says what.
+    pub fn round_of(
+        &mut self,
+        volley: Volley,
+        random: &mut StdRng,
+        deed: impl FnOnce(&mut Scene<'_>) -> String,
+    ) -> Outcome {
         self.count += 1;
         let topic = self.rig.data_topic_id();
         let updates = Updates::subscribe(&self.rig.redis.url(), &prefix(&self.rig.site, self.count));
@@ -103,7 +112,7 @@ impl Rounds {
             wrong: Vec::new(),
         };
         let_pass(Duration::from_millis(random.random_range(100..800)));
-        let what = Scene { rig: &mut self.rig, load: &load, random, extra: &mut extra }.inflict(fault);
+        let what = deed(&mut Scene { rig: &mut self.rig, load: &load, random, extra: &mut extra });
         let mut sent = load.end();
         if extra.store_goes_back {
             // A store notices that it was rolled back when it is given what comes next: in every partition.
@@ -121,7 +130,7 @@ impl Rounds {
         let drained = self.drains(&sent, extra.broker_may_lose);
         let recovery = whole.elapsed();
         if !drained {
-            findings.other.push(format!("not drained within {DRAINED_WITHIN:?}: {}", self.rig.engine().topology()));
+            findings.other.push(format!("not drained within {:?}: {}", self.patience, self.rig.engine().topology()));
         }
         let resident = look_at(watch.end(), &extra, &mut findings);
         let (acknowledged, delivered, redelivered) = self.rig.deliveries.take();
@@ -139,7 +148,7 @@ impl Rounds {
             broker_may_lose: extra.broker_may_lose,
         };
         judge(&evidence, &mut Store::new(&self.rig.redis.url()), &mut findings);
-        Outcome { fault, what, messages, redelivered, lost_by_broker, recovery, resident, findings }
+        Outcome { what, messages, redelivered, lost_by_broker, recovery, resident, findings }
     }
 
     /// Waits until everything that was sent is in the log or dead, and both sources have committed it; false when it
@@ -151,7 +160,7 @@ impl Rounds {
         let (data, dead) = (site.topic("data"), site.topic("data-dlq"));
         let before = |topic: &str| self.read.get(topic).map_or(0, |offsets| offsets.values().sum::<i64>());
         let wanted = (before(&data) + sent.count() as i64, before(&dead) + sent.unfit.len() as i64);
-        let end = Instant::now() + DRAINED_WITHIN;
+        let end = Instant::now() + self.patience;
         let mut last = ((0, 0), Instant::now());
         while Instant::now() < end {
             let there = (reader.count(&data), reader.count(&dead));
@@ -168,6 +177,15 @@ impl Rounds {
             let_pass(Duration::from_millis(50));
         }
         false
+    }
+
+    /// Waits until nothing of earlier rounds is on its way any more.
+    pub fn settle(&mut self) {
+        self.drains(&Sent::default(), true);
+        for topic in ["data", "data-dlq", "alerts"] {
+            self.news(topic);
+        }
+        self.rig.deliveries.take();
     }
 
     /// One message in every partition, behind everything else.

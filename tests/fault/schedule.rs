@@ -55,8 +55,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, outcome: &Outcome) {
-        *self.faults.entry(outcome.fault).or_default() += 1;
+    fn add(&mut self, fault: Fault, outcome: &Outcome) {
+        *self.faults.entry(fault).or_default() += 1;
         self.messages += outcome.messages;
         self.redelivered += outcome.redelivered;
         self.lost += outcome.findings.lost.len();
@@ -65,7 +65,7 @@ impl Sums {
         self.other += outcome.findings.other.len();
         self.recovery.push(outcome.recovery);
         self.resident = self.resident.max(outcome.resident);
-        if outcome.fault == Fault::BrokerKilled {
+        if fault == Fault::BrokerKilled {
             self.killed_brokers += 1;
             self.lost_by_broker += outcome.lost_by_broker;
         }
@@ -119,7 +119,7 @@ fn every_promise_holds_under_every_fault() {
             }
             let outcome = rounds.round(fault, volley, &mut random);
             println!("{outcome}");
-            sums.add(&outcome);
+            sums.add(fault, &outcome);
         }
         if orders.lasts.is_none() {
             break;
