@@ -1,17 +1,14 @@
 //! The embedded default, killed again and again while devices publish and repeat what was not acknowledged.
 
-mod device;
-
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use rand::Rng;
 use telemill_services::wait_until;
 
-use crate::support::{DEADLINE, Local, LocalRecord, Numbers, by_night, let_pass};
-use device::{Device, Fleet};
+use crate::support::{DEADLINE, Device, Fleet, Local, LocalRecord, Numbers, by_night, let_pass};
 
 const DEVICES: u64 = 50;
 
@@ -62,13 +59,13 @@ impl Site {
     fn killed_under_load(&self) -> BTreeMap<String, Vec<LocalRecord>> {
         let kills = by_night(3, 30);
         let share = by_night(3_000, 20_000) / DEVICES;
-        let fleet = Fleet { port: self.port, share, open: AtomicU64::new(0), acknowledged: AtomicU64::new(0) };
+        let fleet = Fleet::new(self.port, share, |_| 20.5);
         let sendings = self.run(&fleet, kills);
         let log = self.local.log("iot-data");
         assert!(self.local.log("iot-data-dlq").is_empty(), "a record is a dead letter");
         assert!(log.keys().eq(sendings.keys()), "{:?} instead of {:?}", log.keys(), sendings.keys());
         for (device, sendings) in &sendings {
-            is_in_order(device, sendings, &log[device]);
+            LocalRecord::are_in_order(device, sendings, &log[device]);
         }
         let sent: u64 = sendings.values().flatten().map(|times| u64::from(*times)).sum();
         let (acknowledged, logged) = (DEVICES * share, log.values().map(Vec::len).sum::<usize>() as u64);
@@ -130,29 +127,4 @@ impl Site {
         telemill.ledgers_balance();
         telemill.drain();
     }
-}
-
-/// Asserts that a device's records are all there, each for the first time in the order of sending, and that one that is
-/// there again was sent again and is marked so. `sendings`: how often each was sent; all of them were acknowledged.
-fn is_in_order(device: &str, sendings: &[u32], records: &[LocalRecord]) {
-    let mut seen: Vec<(&LocalRecord, u32)> = Vec::new();
-    for record in records {
-        let seq = record.seq();
-        let times = *sendings.get(seq as usize - 1).unwrap_or_else(|| panic!("{device} never sent {seq}"));
-        assert!(times > 1 || !record.headers.contains_key("dup"), "{device} sent {seq} once: {record:?}");
-        let Some((first, there)) = seen.get_mut(seq as usize - 1) else {
-            assert_eq!(seq, seen.len() as u64 + 1, "{device}: the next is missing or out of order");
-            seen.push((record, 1));
-            continue;
-        };
-        *there += 1;
-        assert!(*there <= times, "{device} sent {seq} {times} times, it is there more often");
-        assert_eq!(record.header("dup"), "1");
-        for same in ["packet-id", "payload-hash"] {
-            assert_eq!(record.header(same), first.header(same), "{device}: {seq}");
-        }
-        assert_eq!(record.message["payload"], first.message["payload"]);
-        assert_ne!(record.header("event-id"), first.header("event-id"), "{device}: {seq} was taken twice");
-    }
-    assert_eq!(seen.len(), sendings.len(), "{device}: the last are missing");
 }

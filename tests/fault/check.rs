@@ -53,6 +53,8 @@ pub struct Evidence {
     pub updates_are_whole: bool,
     /// The broker was killed: what it had not delivered may be gone.
     pub broker_may_lose: bool,
+    /// Later records may have earlier times: the history, which is in the order of time, is then not in that of the log.
+    pub clock_went_back: bool,
 }
 
 /// Judges a round.
@@ -136,8 +138,20 @@ fn effects(evidence: &Evidence, device: &str, records: &[Logged<'_>], store: &mu
     let is_due = |logged: &&Logged<'_>| uuid_of(&logged.record.value).is_some_and(|uuid| !given_up.contains(&uuid));
     let records: Vec<&Logged<'_>> = records.iter().filter(is_due).collect();
     let wanted: Vec<&str> = records.iter().map(|logged| logged.record.text()).collect();
+    let mut in_history = wanted.clone();
+    if evidence.clock_went_back {
+        let order = |logged: &&&Logged<'_>| {
+            (
+                logged.record.header("received-at-ms").parse::<u64>().unwrap_or(0) / 1000,
+                logged.record.header("event-id").to_owned(),
+            )
+        };
+        let mut by_time: Vec<&&Logged<'_>> = records.iter().collect();
+        by_time.sort_by_cached_key(order);
+        in_history = by_time.iter().map(|logged| logged.record.text()).collect();
+    }
     let history: Vec<String> = store.history(device).into_iter().map(|(_, message)| message).collect();
-    if history != wanted {
+    if history != in_history {
         let there: HashSet<&str> = history.iter().map(|message| &**message).collect();
         let should: HashSet<&str> = wanted.iter().copied().collect();
         let missing = wanted.iter().filter(|message| !there.contains(**message)).count();

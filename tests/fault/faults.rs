@@ -206,6 +206,7 @@ impl Scene<'_> {
             }
         };
         self.pass(500, 2500);
+        self.extra.clock_goes_back = matches!(state, State::Clock(_)) && (point.is_some() || event == "killed");
         // A clock that was wrong is so no more in an engine that was started anew.
         let is_another = point.is_none() && event == "killed" && matches!(state, State::Clock(_));
         if !is_another {

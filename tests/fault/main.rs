@@ -3,15 +3,18 @@
 //!
 //! - [`rig`], [`proxy`], [`tap`]: the pipeline and its links. [`load`]: what devices publish.
 //! - [`faults`], [`deeds`], [`states`], [`points`]: what goes wrong. [`round`]: one fault, from load to verdict.
+//! - [`embedded`]: the same for the embedded default, whose devices are its clients.
 //! - [`watch`] looks all the time, [`check`] judges in the end; [`mutants`] checks the checker.
 
 mod check;
 mod deeds;
+mod embedded;
 mod faults;
 mod load;
 mod mutants;
 mod points;
 mod proxy;
+mod report;
 mod rig;
 mod round;
 mod schedule;
@@ -19,7 +22,5 @@ mod states;
 mod tap;
 mod watch;
 
-// What only the other test program uses.
-#[allow(dead_code, unused_imports)]
 #[path = "../e2e/support/mod.rs"]
 mod support;

@@ -197,7 +197,7 @@ fn site(name: &str, [mqtt, kafka, redis]: [String; 3]) -> Site {
 }
 
 /// The binary under test, out of the way of the next build.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     let built = PathBuf::from(env!("CARGO_BIN_EXE_telemill"));
     let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("telemill-faults-{}", std::process::id()));
     if !kept.exists() {

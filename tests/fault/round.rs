@@ -31,6 +31,8 @@ pub struct Extra {
     pub broker_may_lose: bool,
     /// The store is rolled back, and is judged once it has healed.
     pub store_goes_back: bool,
+    /// An engine whose clock was ahead was followed by one whose clock was not.
+    pub clock_goes_back: bool,
     /// What was wrong with the fault itself.
     pub wrong: Vec<String>,
 }
@@ -48,8 +50,8 @@ pub struct Outcome {
     pub what: String,
     pub messages: usize,
     pub redelivered: usize,
-    /// Published, taken by the broker, and never delivered by it.
-    pub lost_by_broker: usize,
+    /// Where the broker was killed: published, taken by it, and never delivered.
+    pub lost_by_broker: Option<usize>,
     /// From the end of fault and load until everything was where it belongs.
     pub recovery: Duration,
     pub resident: u64,
@@ -109,6 +111,7 @@ impl Rounds {
             updates_are_whole: true,
             broker_may_lose: false,
             store_goes_back: false,
+            clock_goes_back: false,
             wrong: Vec::new(),
         };
         let_pass(Duration::from_millis(random.random_range(100..800)));
@@ -135,7 +138,8 @@ impl Rounds {
         let resident = look_at(watch.end(), &extra, &mut findings);
         let (acknowledged, delivered, redelivered) = self.rig.deliveries.take();
         let all = sent.fit.values().flatten().map(|message| &message.uuid).chain(&sent.unfit);
-        let lost_by_broker = all.filter(|uuid| !delivered.contains(*uuid)).count();
+        let undelivered = all.filter(|uuid| !delivered.contains(*uuid)).count();
+        let lost_by_broker = extra.broker_may_lose.then_some(undelivered);
         let messages = sent.count() + sent.unfit.len();
         let evidence = Evidence {
             sent,
@@ -146,6 +150,7 @@ impl Rounds {
             updates: updates.so_far(),
             updates_are_whole: extra.updates_are_whole,
             broker_may_lose: extra.broker_may_lose,
+            clock_went_back: extra.clock_goes_back,
         };
         judge(&evidence, &mut Store::new(&self.rig.redis.url()), &mut findings);
         Outcome { what, messages, redelivered, lost_by_broker, recovery, resident, findings }

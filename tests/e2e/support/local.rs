@@ -92,14 +92,14 @@ impl Local {
     }
 
     /// Writes the topology file; its path.
-    fn file(&self) -> PathBuf {
+    pub fn file(&self) -> PathBuf {
         let path = self.dir.join("topology.yaml");
         fs::write(&path, &self.text).expect("the build directory can be written");
         path
     }
 
     /// What the file takes from its environment, with the data in `data`.
-    fn variables(&self, data: &Path) -> [(&'static str, String); 2] {
+    pub fn variables(&self, data: &Path) -> [(&'static str, String); 2] {
         let data = data.to_str().expect("the build directory's name is text").to_owned();
         [("TELEMILL_DATA", data), ("MQTT_LISTEN", self.listen.clone())]
     }

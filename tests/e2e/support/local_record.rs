@@ -42,4 +42,29 @@ impl LocalRecord {
     pub fn seq(&self) -> u64 {
         self.message["payload"]["seq"].as_u64().expect("it is numbered")
     }
+
+    /// Asserts that a device's records are all there, each for the first time in the order of sending, and that one that is
+    /// there again was sent again and is marked so. `sendings`: how often each was sent; all of them were acknowledged.
+    pub fn are_in_order(device: &str, sendings: &[u32], records: &[LocalRecord]) {
+        let mut seen: Vec<(&LocalRecord, u32)> = Vec::new();
+        for record in records {
+            let seq = record.seq();
+            let times = *sendings.get(seq as usize - 1).unwrap_or_else(|| panic!("{device} never sent {seq}"));
+            assert!(times > 1 || !record.headers.contains_key("dup"), "{device} sent {seq} once: {record:?}");
+            let Some((first, there)) = seen.get_mut(seq as usize - 1) else {
+                assert_eq!(seq, seen.len() as u64 + 1, "{device}: the next is missing or out of order");
+                seen.push((record, 1));
+                continue;
+            };
+            *there += 1;
+            assert!(*there <= times, "{device} sent {seq} {times} times, it is there more often");
+            assert_eq!(record.header("dup"), "1");
+            for same in ["packet-id", "payload-hash"] {
+                assert_eq!(record.header(same), first.header(same), "{device}: {seq}");
+            }
+            assert_eq!(record.message["payload"], first.message["payload"]);
+            assert_ne!(record.header("event-id"), first.header("event-id"), "{device}: {seq} was taken twice");
+        }
+        assert_eq!(seen.len(), sendings.len(), "{device}: the last are missing");
+    }
 }

@@ -1,5 +1,9 @@
 //! What the tests share: a site of their own on the services, the process under test, and clients that are not ours.
 
+// Two test programs share it, and each uses a part.
+#![allow(dead_code, unused_imports)]
+
+mod device;
 mod http;
 mod load;
 mod local;
@@ -17,6 +21,7 @@ mod truth;
 
 use std::time::Duration;
 
+pub use device::{Device, Fleet};
 pub use http::Http;
 pub use load::{Load, Pace};
 pub use local::Local;

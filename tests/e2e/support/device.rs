@@ -13,7 +13,7 @@ use rumqttc::{
     mqttbytes,
 };
 
-use crate::support::DEADLINE;
+use super::DEADLINE;
 
 /// How many messages may be unanswered.
 const WINDOW: u64 = 8;
@@ -30,6 +30,15 @@ pub struct Fleet {
     pub open: AtomicU64,
     /// How many messages of all devices are acknowledged.
     pub acknowledged: AtomicU64,
+    /// What the message of a number measures.
+    pub temperature: fn(u64) -> f64,
+}
+
+impl Fleet {
+    /// A fleet that may not send anything yet.
+    pub fn new(port: u16, share: u64, temperature: fn(u64) -> f64) -> Fleet {
+        Fleet { port, share, open: AtomicU64::new(0), acknowledged: AtomicU64::new(0), temperature }
+    }
 }
 
 pub struct Device<'a> {
@@ -52,6 +61,7 @@ impl<'a> Device<'a> {
         let id = format!("device-{number:02}");
         let mut options = MqttOptions::new(&id, "127.0.0.1", fleet.port);
         options.set_inflight(WINDOW as u16);
+        options.set_keep_alive(Duration::from_secs(5));
         options.set_clean_session(false);
         let (client, connection) = Client::new(options, 1);
         let heard = Instant::now();
@@ -118,7 +128,8 @@ impl<'a> Device<'a> {
 
     /// A message that is sent again is the same, but that it says so.
     fn send(&mut self, number: u64) {
-        let payload = format!(r#"{{"seq":{number},"mid":"{}/{number}","temperature":20.5}}"#, self.id);
+        let temperature = (self.fleet.temperature)(number);
+        let payload = format!(r#"{{"seq":{number},"mid":"{}/{number}","temperature":{temperature}}}"#, self.id);
         let mut publish = Publish::new(format!("devices/{}/data", self.id), QoS::AtLeastOnce, payload);
         publish.pkid = packet_id(number);
         publish.dup = self.sendings[number as usize - 1] > 0;
@@ -130,7 +141,11 @@ impl<'a> Device<'a> {
         let is_loss = matches!(
             error,
             ConnectionError::Io(_)
-                | ConnectionError::MqttState(StateError::Io(_) | StateError::ConnectionAborted)
+                | ConnectionError::NetworkTimeout
+                | ConnectionError::FlushTimeout
+                | ConnectionError::MqttState(
+                    StateError::Io(_) | StateError::ConnectionAborted | StateError::AwaitPingResp
+                )
                 | ConnectionError::MqttState(StateError::Deserialization(mqttbytes::Error::Io(_)))
         );
         assert!(is_loss, "{id}, {acknowledged} acknowledged: {error}");

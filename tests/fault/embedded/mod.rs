@@ -1,0 +1,172 @@
+//! The embedded default goes through the same table. Its promise starts at the device, so here the devices know what was
+//! acknowledged: each repeats what was not, and what it repeats carries its own id.
+
+mod faults;
+mod nest;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use serde_json::Value;
+
+use crate::check::Findings;
+use crate::report::{Orders, Sums};
+use crate::round::Outcome;
+use crate::support::{Device, Fleet, LocalRecord, SmallDisk, let_pass};
+use faults::{ALL, Fault, Scene};
+use nest::Nest;
+
+const DEVICES: u64 = 10;
+const DRAINED_WITHIN: Duration = Duration::from_secs(120);
+
+fn is_hot(seq: u64) -> bool {
+    seq / 10 % 2 == 1
+}
+
+fn temperature(seq: u64) -> f64 {
+    if is_hot(seq) { 85.5 } else { 20.25 }
+}
+
+/// The rounds on one nest.
+struct Rounds {
+    nest: Nest,
+    /// Of all devices of all rounds: how often each message was sent.
+    sendings: BTreeMap<String, Vec<u32>>,
+}
+
+impl Rounds {
+    fn new(nest: Nest) -> Rounds {
+        Rounds { nest, sendings: BTreeMap::new() }
+    }
+
+    fn round(&mut self, fault: Fault, share: u64, random: &mut StdRng) -> Outcome {
+        let first = self.sendings.len() as u64;
+        let fleet = Fleet::new(self.nest.proxy.address.port(), share, temperature);
+        let device = format!("device-{:02}", first + random.random_range(0..DEVICES));
+        let mut scene = Scene { nest: &mut self.nest, random, device, wrong: Vec::new() };
+        let (what, whole, sendings) = thread::scope(|scope| {
+            let devices: Vec<_> = (first..first + DEVICES)
+                .map(|number| Device::new(&fleet, number))
+                .map(|device| scope.spawn(|| device.publish()))
+                .collect();
+            // Every device sends for two seconds or more, so that the fault falls into it.
+            let opener = scope.spawn(|| {
+                while fleet.open.load(Ordering::SeqCst) < share {
+                    fleet.open.fetch_add(share.div_ceil(200), Ordering::SeqCst);
+                    thread::park_timeout(Duration::from_millis(10));
+                }
+            });
+            let_pass(Duration::from_millis(scene.random.random_range(100..800)));
+            let what = format!("{fault:?}: {}", scene.inflict(fault));
+            let whole = Instant::now();
+            opener.join().expect("it only counts");
+            let sendings: BTreeMap<_, _> =
+                devices.into_iter().map(|device| device.join().expect("the device can publish")).collect();
+            (what, whole, sendings)
+        });
+        let mut findings = Findings { other: scene.wrong, ..Findings::default() };
+        if let Some(ended) = self.nest.engine().status() {
+            findings.other.push(format!("the engine ended by itself: {ended}"));
+            self.nest.start(&[]);
+        }
+        self.nest.until_ready();
+        for device in sendings.keys() {
+            self.judge(device, share, whole, &mut findings);
+        }
+        let recovery = whole.elapsed();
+        let resident = self.nest.engine().resident();
+        let messages = (DEVICES * share) as usize;
+        let sent: u64 = sendings.values().flatten().map(|times| u64::from(*times)).sum();
+        let redelivered = sent as usize - messages;
+        self.sendings.extend(sendings);
+        Outcome { what, messages, redelivered, lost_by_broker: None, recovery, resident, findings }
+    }
+
+    /// The history of a device is what it sent, once and in order, as soon as everything is drained.
+    fn judge(&mut self, device: &str, share: u64, whole: Instant, findings: &mut Findings) {
+        let mut history = self.nest.engine().history(device);
+        while (history.len() as u64) < share && whole.elapsed() < DRAINED_WITHIN {
+            let_pass(Duration::from_millis(50));
+            history = self.nest.engine().history(device);
+        }
+        let numbers: Vec<u64> = history.iter().map(|(seq, _)| *seq).collect();
+        if !numbers.iter().copied().eq(1..=share) {
+            let missing = (1..=share).filter(|seq| !numbers.contains(seq)).count();
+            let what = format!("{device}: {} messages in the history, {missing} of {share} missing", numbers.len());
+            let kind = match numbers.len() as u64 {
+                _ if missing > 0 => &mut findings.lost,
+                len if len > share => &mut findings.doubled,
+                _ => &mut findings.reordered,
+            };
+            kind.push(what);
+        }
+        let state = self.nest.engine().device(device)["state"]["payload"]["seq"].clone();
+        if state != share {
+            findings.lost.push(format!("{device}: the state is {state}, not {share}"));
+        }
+    }
+
+    /// Ends the engine, and reads what is in the log: every acknowledged message in order, a repetition marked as one, and
+    /// of every alert exactly the transitions that follow.
+    fn end(mut self) {
+        self.nest.engine().ledgers_balance();
+        self.nest.drain();
+        let log = self.nest.local.log("iot-data");
+        let alerts = self.nest.local.log("alerts");
+        for (device, sendings) in &self.sendings {
+            LocalRecord::are_in_order(device, sendings, &log[device]);
+            let wanted = (1..=sendings.len() as u64).filter(|seq| is_hot(*seq) != is_hot(seq - 1)).count();
+            let transitions: Vec<&Value> = alerts.get(device).into_iter().flatten().map(|r| &r.message).collect();
+            for (place, transition) in transitions.iter().enumerate() {
+                let state = if place % 2 == 0 { "firing" } else { "resolved" };
+                let is_due = transition["state"] == state && transition["sequence"] == place as u64 + 1;
+                assert!(is_due, "{device}: {place} is {transition}");
+            }
+            assert_eq!(transitions.len(), wanted, "transitions of {device}");
+        }
+    }
+}
+
+#[test]
+fn faults_break_no_promise_of_the_embedded_default() {
+    let orders = Orders::read();
+    let mut random = StdRng::seed_from_u64(orders.seed);
+    let classes: Vec<Fault> = ALL.into_iter().filter(|fault| orders.wants(&format!("{fault:?}"))).collect();
+    if classes.is_empty() {
+        return;
+    }
+    let share = (orders.messages as u64).div_ceil(DEVICES);
+    let mut rounds = Rounds::new(Nest::new("fault-embedded", None));
+    let mut sums = Sums::default();
+    let began = Instant::now();
+    'all: loop {
+        let mut faults = classes.clone();
+        faults.shuffle(&mut random);
+        for fault in faults {
+            if orders.lasts.is_some_and(|lasts| began.elapsed() > lasts) {
+                break 'all;
+            }
+            let outcome = match fault {
+                // On a disk of its own, which nobody needs to read from outside.
+                Fault::FullDisk => {
+                    let disk = SmallDisk::new("fault-disk", "96m");
+                    let mut rounds = Rounds::new(Nest::new("fault-disk", Some(disk)));
+                    rounds.round(fault, share, &mut random)
+                }
+                _ => rounds.round(fault, share, &mut random),
+            };
+            sums.add(&format!("{fault:?}"), &outcome);
+        }
+        if orders.lasts.is_none() {
+            break;
+        }
+    }
+    rounds.end();
+    let findings = sums.print(orders.seed);
+    assert!(findings == 0, "{findings} findings; again with: tests/fault/run --seed {}", orders.seed);
+}
