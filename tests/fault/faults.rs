@@ -134,6 +134,7 @@ impl Scene<'_> {
                 self.last(state, 1000, 6000)
             }
             Clock => {
+                self.extra.clock_goes_back = true;
                 let state = State::clock(self.random);
                 self.last(state, 1500, 3000)
             }
@@ -206,7 +207,7 @@ impl Scene<'_> {
             }
         };
         self.pass(500, 2500);
-        self.extra.clock_goes_back = matches!(state, State::Clock(_)) && (point.is_some() || event == "killed");
+        self.extra.clock_goes_back = matches!(state, State::Clock(_));
         // A clock that was wrong is so no more in an engine that was started anew.
         let is_another = point.is_none() && event == "killed" && matches!(state, State::Clock(_));
         if !is_another {

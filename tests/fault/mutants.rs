@@ -15,7 +15,7 @@ use crate::round::Rounds;
 use crate::states::State;
 
 /// More than a round takes to be drained on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(15);
 const VOLLEY: Volley = Volley { devices: 20, messages: 2000, rate: 1000, unfit_every: 100 };
 
 /// The findings of one round on an engine that makes a mistake. Before and behind it the engine makes none.

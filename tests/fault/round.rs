@@ -18,7 +18,7 @@ use crate::watch::{Sights, Watch};
 /// Far beyond what is promised of it (`docs/reliability.md` has the times that were measured).
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// The most resident memory of the engine: mailboxes, read-ahead and queues as the topology bounds them, twice over.
-const MEMORY: u64 = 512 << 20;
+pub const MEMORY: u64 = 512 << 20;
 
 /// What a fault adds to its round.
 pub struct Extra {
@@ -31,7 +31,7 @@ pub struct Extra {
     pub broker_may_lose: bool,
     /// The store is rolled back, and is judged once it has healed.
     pub store_goes_back: bool,
-    /// An engine whose clock was ahead was followed by one whose clock was not.
+    /// The wall clock is set back.
     pub clock_goes_back: bool,
     /// What was wrong with the fault itself.
     pub wrong: Vec<String>,

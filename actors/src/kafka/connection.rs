@@ -92,7 +92,10 @@ impl KafkaConnection {
             .set("bootstrap.servers", &self.brokers)
             .set("client.id", &self.client_id)
             // A broker that comes back is to be found within a second, not within the default of ten.
-            .set("reconnect.backoff.max.ms", "1000");
+            .set("reconnect.backoff.max.ms", "1000")
+            // A connection that hangs is given up after so long; with the default of a minute, a producer whose request
+            // hangs would hold up everything behind it for that long.
+            .set("socket.timeout.ms", "10000");
         for (name, value) in &self.properties {
             config.set(name, value);
         }

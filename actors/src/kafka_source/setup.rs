@@ -63,7 +63,6 @@ impl Setup {
             .set("heartbeat.interval.ms", (session / 10).clamp(500, 3000).to_string())
             // Also how long the group waits for a member that drains; polling itself never takes as long.
             .set("max.poll.interval.ms", (session * 2).to_string())
-            .set("socket.timeout.ms", "10000")
             // Its partitions are paused as soon as they are assigned: the little that arrives before is dropped.
             .set("queued.min.messages", "1")
             .set("queued.max.messages.kbytes", "16")
