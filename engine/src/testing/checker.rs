@@ -3,12 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::device_id::DeviceId;
+use crate::position::{Epoch, Partition, TopicId};
 use crate::record::{Kind, Record};
 
 use super::fakes::{GROUP, SimShape, Transition};
-use super::scenario::Tables;
-use super::world::{Poison, SimTable, World};
+use super::world::{Poison, SimTable, Tables, World};
 use super::{model, number_of};
+
+/// Checks what an ingress acknowledges, at that moment: the message is in the log or in the dead letters.
+pub fn acknowledged(world: &World, number: u64) {
+    let has = |topic| {
+        (0..world.log.partitions()).any(|p| world.log.all(topic, p).iter().any(|(_, r)| number_of(r) == number))
+    };
+    if !has("data") && !has("dead") {
+        world.trouble.violation(format!("{number} is acknowledged, and neither in the log nor in the dead letters"));
+    }
+}
+
+/// Checks what a source commits, at that moment: the table that hangs on it, and the checkpoint, have come that far.
+pub fn committed(world: &World, topic: TopicId, partition: Partition, next: i64) {
+    let state = world.tables.state.furthest(topic, partition);
+    let checkpoint = world.state.furthest(topic, partition);
+    for (what, furthest) in [("state", state), ("the checkpoint", checkpoint)] {
+        if let Some(furthest) = furthest.filter(|furthest| *furthest < next) {
+            let what = format!("{next} of {partition} is committed, and {what} has never come further than {furthest}");
+            world.trouble.violation(what);
+        }
+    }
+}
 
 /// Whether the source has committed everything that is in its topics.
 pub fn is_all_committed(world: &World) -> bool {
@@ -19,8 +41,9 @@ pub fn is_all_committed(world: &World) -> bool {
     (0..world.log.partitions()).all(|p| at_end(("data", p)) && at_end(("marks", p)))
 }
 
-/// Checks loss, order, single effect and transitions; what is wrong is entered as a violation.
-pub fn check(world: &World, tables: &Tables) {
+/// Checks loss, order, single effect, transitions and hand-overs; what is wrong is entered as a violation.
+pub fn check(world: &World) {
+    let tables = &world.tables;
     let dead = Dead::of(world);
     produced(world, &dead);
     let in_log: Vec<Record> =
@@ -46,6 +69,7 @@ pub fn check(world: &World, tables: &Tables) {
         }
     }
     journal(world);
+    owners(world);
 }
 
 /// The dead letters, by the stage that gave them up.
@@ -151,6 +175,29 @@ fn journal(world: &World) {
             if expected != found {
                 world.trouble.violation(format!("journal of {device}:\n  expected {expected:?}\n  found    {found:?}"));
             }
+        }
+    }
+}
+
+/// Nobody has written anywhere once a later owner had.
+fn owners(world: &World) {
+    let mut writers: Vec<(String, Epoch)> = Vec::new();
+    for topic in ["data", "marks", "alerts"] {
+        for partition in 0..world.log.partitions() {
+            let place = format!("{topic}/{partition}");
+            writers.extend(world.log.writers(topic, partition).into_iter().map(|epoch| (place.clone(), epoch)));
+        }
+    }
+    let Tables { state, shaped, history } = &world.tables;
+    for (name, table) in [("state", state), ("shaped", shaped), ("history", history)] {
+        let writes = table.writers().into_iter();
+        writers.extend(writes.map(|(partition, epoch)| (format!("{name}/{partition}"), epoch)));
+    }
+    let mut newest: BTreeMap<String, Epoch> = BTreeMap::new();
+    for (place, epoch) in writers {
+        let before = newest.insert(place.clone(), epoch).unwrap_or_default();
+        if before > epoch {
+            world.trouble.violation(format!("{place}: epoch {epoch} has written behind epoch {before}"));
         }
     }
 }

@@ -44,6 +44,11 @@ impl Sim {
         })
     }
 
+    /// The same world as another instance sees it.
+    pub fn instance(&self, number: u128) -> Sim {
+        Sim { instance: Ulid::from_parts(self.instance.timestamp_ms(), number), ..self.clone() }
+    }
+
     /// Deploys a plan on this thread, waiting until every stage runs.
     pub async fn deploy(&self, plan: Plan) -> Result<Deployment, DeployError> {
         deploy(plan, self.environment()).await

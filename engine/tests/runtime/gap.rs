@@ -1,6 +1,6 @@
 //! A store that fell back is written again from where it stands.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use telemill_engine::testing::fakes::{SimShape, SimSource, SimTableSink, collector};
 use telemill_engine::testing::world::{SimTable, World};
@@ -20,10 +20,7 @@ fn numbers(table: &SimTable) -> Vec<u64> {
 
 fn table_sink(world: &Arc<World>, table: &Arc<SimTable>) -> telemill_engine::registry::StageFactory {
     let (world, table) = (world.clone(), table.clone());
-    sink(move |cx| {
-        let (world, table) = (world.clone(), table.clone());
-        Ok(SimTableSink { world, table, name: "table", epoch: cx.epoch, window: 3, last: Mutex::default() })
-    })
+    sink(move |cx| Ok(SimTableSink::new(&world, &table, "table", cx.epoch, 3)))
 }
 
 #[test]

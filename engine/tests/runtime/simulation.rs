@@ -52,6 +52,33 @@ fn simulation_seeds() {
 }
 
 #[test]
+fn every_trouble_comes_up() {
+    let mut missing = vec![
+        "crash, at a step",
+        "another instance takes over",
+        "was superseded by",
+        "heard: false",
+        "confirmer loses an answer",
+        "source has lost",
+        "source gives 0 up",
+        "commit loses an answer",
+        "save loses an answer",
+        "state is rolled back",
+        "shaped is rolled back",
+        ": Gap",
+        "drain",
+    ];
+    for seed in 0..400 {
+        let lines = scenario::protocol(seed);
+        missing.retain(|word| !lines.iter().any(|line| line.contains(word)));
+        if missing.is_empty() {
+            return;
+        }
+    }
+    panic!("never seen: {missing:?}");
+}
+
+#[test]
 fn a_seed_replays_exactly() {
     for seed in 0..30 {
         let (first, again) = (scenario::protocol(seed), scenario::protocol(seed));

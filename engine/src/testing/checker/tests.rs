@@ -1,7 +1,11 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::ack::Guards;
 use crate::batch::Batch;
-use crate::position::{Epoch, Position};
+use crate::checkpoint::{CheckpointDelta, CheckpointMeta, Scope, StateStore};
+use crate::position::{Cursor, Epoch, Position, TopicOffset};
+use crate::sink::Submitted;
 use crate::testing::record;
 use crate::testing::world::Message;
 
@@ -27,16 +31,15 @@ fn right() -> Left {
 }
 
 fn violations(left: &Left) -> Vec<String> {
-    let (world, tables) = (World::new(1, 1), Tables::default());
+    let world = World::new(1, 1);
     for number in 1..=6 {
         world.broker.publish(Message { number, device: DEVICE.to_owned(), poison: Poison::None });
     }
     for number in &left.log {
         world.log.append("data", 0, record(DEVICE, *number));
     }
-    for (table, numbers) in
-        [(&tables.state, &left.state), (&tables.history, &left.history), (&tables.shaped, &left.shaped)]
-    {
+    let Tables { state, shaped, history } = &world.tables;
+    for (table, numbers) in [(state, &left.state), (history, &left.history), (shaped, &left.shaped)] {
         for (offset, number) in (0..).zip(numbers) {
             let position = Some(Position { topic: world.log.id("data"), partition: 0, offset, output: 0 });
             let records = vec![Record { position, ..record(DEVICE, *number) }];
@@ -49,7 +52,7 @@ fn violations(left: &Left) -> Vec<String> {
         let payload = serde_json::to_vec(transition).expect("plain data").into();
         world.log.append("alerts", 0, Record { payload, ..record(DEVICE, 100) });
     }
-    check(&world, &tables);
+    check(&world);
     world.trouble.violations()
 }
 
@@ -93,9 +96,77 @@ fn disorder_is_found() {
 
 #[test]
 fn poison_that_went_nowhere_is_found() {
-    let (world, tables) = (World::new(1, 1), Tables::default());
+    let world = World::new(1, 1);
     let message = Message { number: 1, device: DEVICE.to_owned(), poison: Poison::Processor };
     world.broker.publish(message);
-    check(&world, &tables);
+    check(&world);
     assert_eq!(world.trouble.violations().len(), 1, "it is neither in the log nor in the dead letters");
+}
+
+#[test]
+fn an_acknowledgement_of_what_is_nowhere_is_found() {
+    let world = World::new(1, 2);
+    world.log.append("data", 1, record(DEVICE, 1));
+    world.log.append("dead", 0, record(DEVICE, 2));
+    (1..=2).for_each(|number| acknowledged(&world, number));
+    assert_eq!(world.trouble.violations(), [""; 0]);
+    acknowledged(&world, 3);
+    assert_eq!(world.trouble.violations().len(), 1);
+}
+
+/// A world whose table and checkpoint of partition 0 have come up to these offsets of `data`.
+async fn come_to(table: i64, checkpoint: i64) -> Arc<World> {
+    let world = World::new(1, 1);
+    let topic = world.log.id("data");
+    let position = Some(Position { topic, partition: 0, offset: table, output: 0 });
+    let records = vec![Record { position, ..record(DEVICE, 1) }];
+    world.tables.state.apply(&Batch::new(0, records, Guards::default()), Epoch(1));
+    let cursor = Cursor(vec![TopicOffset { topic, offset: checkpoint }]);
+    let meta = CheckpointMeta { cursor, ..CheckpointMeta::default() };
+    let scope = Scope { topology: "t".into(), source: "s".into(), partition: 0 };
+    let delta = CheckpointDelta { meta, ..CheckpointDelta::default() };
+    world.state.save(&scope, Epoch(1), &delta).await.expect("nothing is in its way");
+    world
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_above_what_is_delivered_or_saved_is_found() {
+    let cases: [(_, _, _, &[&str]); 5] = [
+        (7, 7, 8, &[]),
+        (7, 9, 8, &[]),
+        (7, 9, 9, &["state has never come further than 8"]),
+        (9, 7, 9, &["the checkpoint has never come further than 8"]),
+        (7, 7, 9, &["state", "the checkpoint"]),
+    ];
+    for (table, checkpoint, next, expect) in cases {
+        let world = come_to(table, checkpoint).await;
+        committed(&world, world.log.id("data"), 0, next);
+        let found = world.trouble.violations();
+        assert!(found.len() == expect.len() && found.iter().zip(expect).all(|(f, e)| f.contains(e)), "{found:?}");
+    }
+}
+
+#[test]
+fn what_a_former_owner_writes_late_is_found() {
+    let in_log = World::new(1, 1);
+    for epoch in [1, 2, 1] {
+        // Nobody has taken the topic over, so that nobody is refused.
+        in_log.log.write("marks", 0, &record(DEVICE, 1), Epoch(epoch), false).expect("nobody owns it");
+    }
+    owners(&in_log);
+    assert_eq!(in_log.trouble.violations(), ["marks/0: epoch 1 has written behind epoch 2"]);
+
+    let in_table = World::new(1, 2);
+    let write = |partition, offset, epoch| {
+        let position = Some(Position { topic: in_table.log.id("data"), partition, offset, output: 0 });
+        let records = vec![Record { position, ..record(DEVICE, 1) }];
+        in_table.tables.shaped.apply(&Batch::new(partition, records, Guards::default()), Epoch(epoch))
+    };
+    write(0, 1, 2);
+    write(1, 1, 1);
+    owners(&in_table);
+    assert_eq!(in_table.trouble.violations(), [""; 0], "partitions have their owners each");
+    assert!(matches!(write(0, 2, 1), Submitted::Fatal(_)), "the table refuses it");
+    owners(&in_table);
+    assert_eq!(in_table.trouble.violations(), [""; 0]);
 }

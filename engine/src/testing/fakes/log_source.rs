@@ -1,19 +1,28 @@
-//! A source over the log: assignments, seeking, marks merged with the records, commits.
+//! A source over the log: assignments that come and go, seeking, marks merged with the records.
+//!
+//! A partition is given up in three ways: drained, as far as there is time for it, or lost with everything that is out of
+//! it. It comes back after a while.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
-use crate::batch::Previous;
-use crate::position::{Partition, TopicId};
+use crate::position::{Epoch, Partition};
 use crate::record::Record;
-use crate::source::{Acker, ResumeAt, Source, SourceBatch, SourceError, SourceEvent, SourceReader};
+use crate::source::{ResumeAt, Source, SourceBatch, SourceError, SourceEvent, SourceReader};
 use crate::testing::world::World;
+
+use super::committer::{Committer, replaced};
+use super::log_flow::{LogFlow, Reading};
 
 /// The group under which it commits.
 pub(crate) const GROUP: &str = "g";
+
+/// Longer than any run.
+const NEVER: Duration = Duration::from_secs(1 << 20);
 
 /// Reads `data` and, where there are any, `marks`.
 pub struct SimSource {
@@ -21,57 +30,15 @@ pub struct SimSource {
     flow: Arc<LogFlow>,
 }
 
-/// What the two halves of a log source share.
-pub struct LogFlow {
-    topics: [(&'static str, TopicId); 2],
-    /// Told when a partition has to be assigned anew.
-    wake: Notify,
-    inner: Mutex<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    /// Where each partition that may be read is read next, topic by topic.
-    reading: BTreeMap<Partition, Reading>,
-    to_assign: BTreeSet<Partition>,
-    /// What is out: the tag's partition and the next offsets behind it.
-    open: BTreeMap<u64, (Partition, [i64; 2])>,
-}
-
-#[derive(Clone, Default)]
-struct Reading {
-    next: [i64; 2],
-    previous: Previous,
-}
-
 impl SimSource {
-    /// A source of all partitions.
+    /// A source of all partitions, for the only owner that there ever is.
     pub fn new(world: &Arc<World>) -> Self {
-        let topics = ["data", "marks"].map(|name| (name, world.log.id(name)));
-        let inner = Inner { to_assign: (0..world.log.partitions()).collect(), ..Inner::default() };
-        let flow = Arc::new(LogFlow { topics, wake: Notify::new(), inner: Mutex::new(inner) });
-        SimSource { world: world.clone(), flow }
+        SimSource::of(world, Epoch(0))
     }
 
-    /// What its halves share.
-    pub fn flow(&self) -> Arc<LogFlow> {
-        self.flow.clone()
-    }
-}
-
-impl LogFlow {
-    /// How many batches are out.
-    pub fn open(&self) -> usize {
-        self.lock().open.len()
-    }
-
-    /// The next data offset to read of a partition.
-    pub fn next_offset(&self, partition: Partition) -> Option<i64> {
-        self.lock().reading.get(&partition).map(|r| r.next[0])
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A source of all partitions for the owner of an epoch.
+    pub fn of(world: &Arc<World>, epoch: Epoch) -> Self {
+        SimSource { world: world.clone(), flow: Arc::new(LogFlow::new(world, epoch)) }
     }
 }
 
@@ -82,7 +49,11 @@ impl Source for SimSource {
     fn split(self) -> (Reader, Committer) {
         let SimSource { world, flow } = self;
         let committer = Committer { world: world.clone(), flow: flow.clone() };
-        (Reader { world, flow, asked: None, revoking: None, tag: 0, turn: 0 }, committer)
+        let (answers, returning) = Default::default();
+        (
+            Reader { world, flow, is_member: false, asked: None, answers, leaving: None, returning, tag: 0, turn: 0 },
+            committer,
+        )
     }
 }
 
@@ -90,28 +61,42 @@ impl Source for SimSource {
 pub struct Reader {
     world: Arc<World>,
     flow: Arc<LogFlow>,
+    is_member: bool,
     asked: Option<oneshot::Receiver<Vec<(Partition, ResumeAt)>>>,
-    revoking: Option<(Partition, oneshot::Receiver<()>)>,
+    /// What was answered, not yet acted on.
+    answers: Vec<(Partition, ResumeAt)>,
+    leaving: Option<Leaving>,
+    /// Partitions that were given up, and when they come back.
+    returning: Vec<(Instant, Partition)>,
     tag: u64,
     turn: i32,
 }
 
+/// A partition that is being given up.
+struct Leaving {
+    partition: Partition,
+    drained: oneshot::Receiver<()>,
+    /// It is gone by then, drained or not.
+    until: Instant,
+}
+
 impl Reader {
-    fn begin(&mut self, answers: Vec<(Partition, ResumeAt)>) {
-        for (partition, at) in answers {
-            let next = self.flow.topics.map(|(_, id)| {
+    fn begin(&mut self) -> Result<(), SourceError> {
+        for (partition, at) in std::mem::take(&mut self.answers) {
+            let mut reading = Reading::default();
+            for (next, (_, id)) in reading.next.iter_mut().zip(self.flow.topics) {
                 let committed = self.world.log.committed(GROUP, id, partition).unwrap_or(0);
-                let next = match &at {
+                *next = match &at {
                     ResumeAt::Committed => committed,
                     ResumeAt::Behind(cursor) => committed.min(cursor.get(id).map_or(0, |offset| offset + 1)),
                 };
                 // As the real one does: what is read again is not done until it is committed again.
-                self.world.log.commit(GROUP, id, partition, next);
-                next
-            });
-            self.world.trouble.note(|| format!("source begins {partition} at {next:?} by {at:?}"));
-            self.flow.lock().reading.insert(partition, Reading { next, ..Reading::default() });
+                self.world.log.commit(GROUP, (id, partition), *next, self.flow.epoch).map_err(replaced)?;
+            }
+            self.world.trouble.note(|| format!("source begins {partition} at {:?} by {at:?}", reading.next));
+            self.flow.lock().reading.insert(partition, reading);
         }
+        Ok(())
     }
 
     fn read(&mut self, partition: Partition, max: usize) -> Option<SourceBatch> {
@@ -144,22 +129,84 @@ impl Reader {
 
     /// What has to be said before anything is read.
     fn say(&mut self) -> Option<SourceEvent> {
-        let due: Vec<Partition> = std::mem::take(&mut self.flow.lock().to_assign).into_iter().collect();
+        let now = Instant::now();
+        let mut due = std::mem::take(&mut self.flow.lock().to_assign);
+        due.extend(self.returning.extract_if(.., |(at, _)| *at <= now).map(|(_, partition)| partition));
         if due.is_empty() {
             return None;
         }
         let (reply, asked) = oneshot::channel();
         self.asked = Some(asked);
-        Some(SourceEvent::Assigned { partitions: due, reply })
+        Some(SourceEvent::Assigned { partitions: due.into_iter().collect(), reply })
     }
 
-    fn revoked(&mut self, partition: Partition) {
-        let mut inner = self.flow.lock();
-        let left = inner.open.values().filter(|(p, _)| *p == partition).count();
-        if left > 0 {
-            self.world.trouble.violation(format!("{left} batches of {partition} were out when it was given up"));
+    /// The group gives a partition to somebody else, just after a batch of it was read, which never goes out.
+    fn give_up(&mut self, partition: Partition, batch: u64) -> Option<SourceEvent> {
+        let trouble = &self.world.trouble;
+        self.flow.lock().open.remove(&batch);
+        let patience = match trouble.between(0, 3) {
+            0 => {
+                self.lost(partition);
+                return None;
+            }
+            1 => Duration::from_millis(trouble.between(0, 500)),
+            _ => NEVER,
+        };
+        trouble.note(|| format!("source gives {partition} up within {patience:?}"));
+        self.flow.lock().reading.remove(&partition);
+        let (done, drained) = oneshot::channel();
+        self.leaving = Some(Leaving { partition, drained, until: Instant::now() + patience });
+        Some(SourceEvent::Revoked { partitions: vec![partition], done })
+    }
+
+    fn lost(&mut self, partition: Partition) {
+        self.world.trouble.note(|| format!("source has lost {partition}"));
+        self.flow.lose(partition);
+        self.gone(partition);
+    }
+
+    fn drained(&mut self, partition: Partition) {
+        let out = self.flow.lock().open.values().filter(|(p, _)| *p == partition).count();
+        if out > 0 {
+            self.world.trouble.violation(format!("{out} batches of {partition} were out when it was given up"));
         }
-        inner.to_assign.insert(partition);
+        self.gone(partition);
+    }
+
+    fn gone(&mut self, partition: Partition) {
+        let away = Duration::from_millis(self.world.trouble.between(0, 1500));
+        self.returning.push((Instant::now() + away, partition));
+    }
+
+    /// Waits until there may be something to do.
+    async fn wait(&mut self, appended: impl Future<Output = ()>) {
+        let far = Instant::now() + NEVER;
+        let back = self.returning.iter().map(|(at, _)| *at).min().unwrap_or(far);
+        let Some(Leaving { partition, drained, until }) = &mut self.leaving else {
+            tokio::select! {
+                biased;
+                () = self.flow.wake.notified() => {}
+                () = appended => {}
+                () = sleep_until(back) => {}
+            }
+            return;
+        };
+        let (partition, until) = (*partition, *until);
+        let is_drained = tokio::select! {
+            biased;
+            _ = drained => Some(true),
+            () = sleep_until(until) => Some(false),
+            () = self.flow.wake.notified() => None,
+            () = appended => None,
+            () = sleep_until(back) => None,
+        };
+        if let Some(is_drained) = is_drained {
+            self.leaving = None;
+            match is_drained {
+                true => self.drained(partition),
+                false => self.lost(partition),
+            }
+        }
     }
 }
 
@@ -171,24 +218,28 @@ fn delivered(mark: &Record) -> i64 {
 
 impl SourceReader for Reader {
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
-        loop {
+        let (world, flow) = (self.world.clone(), self.flow.clone());
+        if !self.is_member {
+            world.trouble.step().await;
+            world.log.take_over(GROUP, flow.epoch).map_err(replaced)?;
+            self.is_member = true;
+        }
+        'again: loop {
             if let Some(asked) = &mut self.asked {
                 let Ok(answers) = asked.await else { return std::future::pending().await };
-                self.asked = None;
-                self.begin(answers);
+                (self.asked, self.answers) = (None, answers);
+            }
+            if !self.answers.is_empty() {
+                world.trouble.step().await;
+                self.begin()?;
             }
             if let Some(event) = self.say() {
                 return Ok(event);
             }
-            let world = self.world.clone();
-            let flow = self.flow.clone();
             let mut appended = std::pin::pin!(world.log.appended.notified());
             appended.as_mut().enable();
             for _ in 0..world.log.partitions() {
                 self.turn = (self.turn + 1) % world.log.partitions();
-                if self.revoking.as_ref().is_some_and(|(p, _)| *p == self.turn) {
-                    continue;
-                }
                 let most = world.trouble.between(1, 6) as usize;
                 let Some(batch) = self.read(self.turn, max_records.min(most)) else { continue };
                 // What is read and then lost with the source is still to be read: nothing was acknowledged.
@@ -196,90 +247,15 @@ impl SourceReader for Reader {
                 if world.trouble.fails("source") {
                     return Err(SourceError::Unavailable("injected: the log is away".to_owned()));
                 }
-                if self.revoking.is_none() && world.trouble.fails("rebalance") {
-                    // What was just read never goes out: the partition is given up before.
-                    let (done, revoked) = oneshot::channel();
-                    self.revoking = Some((self.turn, revoked));
-                    self.flow.lock().open.remove(&self.tag);
-                    self.flow.lock().reading.remove(&self.turn);
-                    return Ok(SourceEvent::Revoked { partitions: vec![self.turn], done });
+                if self.leaving.is_none() && world.trouble.fails("rebalance") {
+                    match self.give_up(self.turn, batch.tag) {
+                        Some(event) => return Ok(event),
+                        None => continue 'again,
+                    }
                 }
                 return Ok(SourceEvent::Batch(batch));
             }
-            match &mut self.revoking {
-                Some((partition, revoked)) => {
-                    let partition = *partition;
-                    tokio::select! {
-                        biased;
-                        _ = revoked => {
-                            self.revoking = None;
-                            self.revoked(partition);
-                        }
-                        () = flow.wake.notified() => {}
-                        () = appended => {}
-                    }
-                }
-                None => {
-                    tokio::select! {
-                        biased;
-                        () = flow.wake.notified() => {}
-                        () = appended => {}
-                    }
-                }
-            }
+            self.wait(appended).await;
         }
-    }
-}
-
-/// The acknowledging half.
-pub struct Committer {
-    world: Arc<World>,
-    flow: Arc<LogFlow>,
-}
-
-impl Acker for Committer {
-    async fn acknowledge(&mut self, batches: Vec<(Partition, u64)>) -> Result<(), SourceError> {
-        tokio::time::sleep(self.world.trouble.delay()).await;
-        self.world.trouble.maybe_panic("committer");
-        if self.world.trouble.fails("committer") {
-            return Err(SourceError::Unavailable("injected: the log is away".to_owned()));
-        }
-        for (partition, tag) in batches {
-            let open = self.flow.lock().open.remove(&tag);
-            let Some((_, next)) = open else {
-                self.world
-                    .trouble
-                    .violation(format!("batch {tag} of {partition} was acknowledged twice, or after it was let go of"));
-                continue;
-            };
-            for (topic, (_, id)) in self.flow.topics.iter().enumerate() {
-                if next[topic] > 0 {
-                    self.world.log.commit(GROUP, *id, partition, next[topic]);
-                }
-            }
-            self.world.trouble.note(|| format!("source commits {partition} at {next:?}"));
-        }
-        Ok(())
-    }
-
-    async fn give_back(&mut self, partition: Partition, tag: u64) -> Result<(), SourceError> {
-        self.world.trouble.note(|| format!("source has {tag} of {partition} back"));
-        let mut inner = self.flow.lock();
-        inner.open.retain(|_, (p, _)| *p != partition);
-        // A partition that is not read is about to be assigned anyway.
-        if inner.reading.remove(&partition).is_some() {
-            inner.to_assign.insert(partition);
-        }
-        drop(inner);
-        self.flow.wake.notify_one();
-        Ok(())
-    }
-
-    async fn close(&mut self) -> Result<(), SourceError> {
-        let open = self.flow.open();
-        if open > 0 {
-            self.world.trouble.note(|| format!("source closes with {open} batches out"));
-        }
-        Ok(())
     }
 }

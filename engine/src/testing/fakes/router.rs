@@ -12,15 +12,18 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::batch::Batch;
 use crate::context::BuildContext;
+use crate::position::Epoch;
 use crate::record::{Kind, Reason, Record};
 use crate::sink::{Completion, Sink, Submitted};
-use crate::testing::world::World;
-use crate::testing::world::journal;
+use crate::testing::world::{Superseded, World, journal};
 
 /// Appends to one topic of the log.
+///
+/// As one with a transactional id does, it takes the topic over from earlier owners; dead letters are taken from anybody.
 pub struct SimRouter {
     world: Arc<World>,
     topic: &'static str,
+    epoch: Epoch,
     window: usize,
     wire: Arc<Mutex<Wire>>,
 }
@@ -30,13 +33,24 @@ struct Wire {
     in_flight: usize,
     broken: bool,
     last: Option<Instant>,
+    /// Held by the one that is being written.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl SimRouter {
     /// A router to `topic`, which is offered as a journal under the stage's name.
     pub fn new(world: &Arc<World>, cx: &BuildContext, topic: &'static str, window: usize) -> Self {
         cx.ports.offer_journal(&cx.stage, journal(&world.log, topic));
-        SimRouter { world: world.clone(), topic, window, wire: Arc::default() }
+        let owned: &[&str] = match topic {
+            "data" => &["data", "marks"],
+            "dead" => &[],
+            other => &[other],
+        };
+        for topic in owned {
+            // Of an owner that comes too late every write is refused: here nothing is to be done.
+            let _ = world.log.take_over(topic, cx.epoch);
+        }
+        SimRouter { world: world.clone(), topic, epoch: cx.epoch, window, wire: Arc::default() }
     }
 }
 
@@ -72,23 +86,24 @@ impl Sink for SimRouter {
             "alerts" => self.world.trouble.maybe_panic_on(self.topic, 0),
             topic => self.world.trouble.maybe_panic(topic),
         }
-        let at = {
+        let (at, turn) = {
             let mut wire = lock(&self.wire);
             if wire.in_flight == 0 {
                 wire.broken = false;
             }
             wire.in_flight += 1;
-            through(&mut wire.last, self.world.trouble.delay())
+            (through(&mut wire.last, self.world.trouble.delay()), wire.turn.clone())
         };
         let flying = Flying(self.wire.clone());
-        let (world, topic, wire) = (self.world.clone(), self.topic, self.wire.clone());
+        let (world, topic, epoch, wire) = (self.world.clone(), self.topic, self.epoch, self.wire.clone());
         async move {
             let _flying = flying;
             sleep_until(at).await;
+            let _turn = turn.lock().await;
             let answer = if lock(&wire).broken {
                 retry("one before it did not get through")
             } else {
-                write(&world, topic, &batch)
+                write(&world, topic, &batch, epoch).await
             };
             if !matches!(answer, Submitted::Delivered) {
                 lock(&wire).broken = true;
@@ -103,7 +118,7 @@ fn retry(detail: &str) -> Submitted {
     Submitted::Retry { reason: Reason("unavailable"), detail: detail.to_owned(), after: None }
 }
 
-fn write(world: &World, topic: &'static str, batch: &Batch) -> Submitted {
+async fn write(world: &World, topic: &'static str, batch: &Batch, epoch: Epoch) -> Submitted {
     if world.trouble.is_down("log") || world.trouble.fails(topic) {
         return retry("injected: the log is away");
     }
@@ -114,29 +129,32 @@ fn write(world: &World, topic: &'static str, batch: &Batch) -> Submitted {
         if record.dead.is_some() && topic != "dead" {
             continue;
         }
-        if record.kind == Kind::Mark && topic == "data" {
-            mark(world, record, lost);
-            continue;
-        }
-        let partition = if topic == "dead" { 0 } else { world.log.partition_of(&record.device) };
-        world.log.append(topic, partition, record.clone());
-        if lost {
-            world.log.answer_lost(topic, partition, record);
+        world.trouble.step().await;
+        let written = match topic {
+            "dead" => {
+                world.log.append(topic, 0, record.clone());
+                Ok(())
+            }
+            "data" if record.kind == Kind::Mark => mark(world, record, epoch, lost),
+            _ => world.log.write(topic, world.log.partition_of(&record.device), record, epoch, lost),
+        };
+        if let Err(Superseded { by }) = written {
+            world.trouble.note(|| format!("{topic}: {epoch} was superseded by {by}"));
+            return Submitted::Fatal(format!("fenced: {epoch} by {by}"));
         }
     }
+    world.trouble.step().await;
     if lost { retry("injected: the answer is lost") } else { Submitted::Delivered }
 }
 
 /// Writes a mark to every partition, with what was delivered to it before.
-fn mark(world: &World, record: &Record, lost: bool) {
+fn mark(world: &World, record: &Record, epoch: Epoch, lost: bool) -> Result<(), Superseded> {
     let mut body: Value = serde_json::from_slice(&record.payload).expect("the ingress writes JSON");
     for partition in 0..world.log.partitions() {
         let end = world.log.end("data", partition);
         body["delivered"] = if end > 0 { json!({ "data": end - 1 }) } else { json!({}) };
         let mark = Record { payload: body.to_string().into(), ..record.clone() };
-        world.log.append("marks", partition, mark);
-        if lost {
-            world.log.answer_lost("marks", partition, record);
-        }
+        world.log.write("marks", partition, &mark, epoch, lost)?;
     }
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! A sink over a guarded table, several batches in flight.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::batch::Batch;
 use crate::position::{Cursor, Epoch, Partition};
@@ -16,18 +16,23 @@ use super::router::through;
 
 /// Writes to a [`SimTable`].
 pub struct SimTableSink {
-    /// The world whose troubles it has.
-    pub world: Arc<World>,
-    /// The table.
-    pub table: Arc<SimTable>,
-    /// The table's name in troubles.
-    pub name: &'static str,
-    /// The owner's epoch.
-    pub epoch: Epoch,
-    /// Batches in flight.
-    pub window: usize,
-    /// When the last of them is through.
-    pub last: Mutex<Option<Instant>>,
+    world: Arc<World>,
+    table: Arc<SimTable>,
+    name: &'static str,
+    epoch: Epoch,
+    window: usize,
+    /// When the last batch is through.
+    last: Option<Instant>,
+    /// Held by the one that is being written.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl SimTableSink {
+    /// A sink to `table`, which is `name` in the world's troubles, for the owner of an epoch; `window` batches in flight.
+    pub fn new(world: &Arc<World>, table: &Arc<SimTable>, name: &'static str, epoch: Epoch, window: usize) -> Self {
+        let (world, table) = (world.clone(), table.clone());
+        SimTableSink { world, table, name, epoch, window, last: None, turn: Arc::default() }
+    }
 }
 
 impl Sink for SimTableSink {
@@ -39,21 +44,24 @@ impl Sink for SimTableSink {
         self.world.trouble.maybe_panic(self.name);
         let poison = batch.records.iter().any(|r| r.dead.is_none() && Poison::of(&r.payload) == Poison::TablePanic);
         assert!(!poison, "injected: a record that the table cannot take");
-        let at = {
-            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            through(&mut last, self.world.trouble.delay())
-        };
+        let at = through(&mut self.last, self.world.trouble.delay());
         let (world, table, name, epoch) = (self.world.clone(), self.table.clone(), self.name, self.epoch);
+        let turn = self.turn.clone();
         async move {
             sleep_until(at).await;
+            let writing = turn.lock().await;
             if world.trouble.is_down(name) || world.trouble.fails(name) {
                 return retry("injected: the table is away");
             }
+            world.trouble.step().await;
             let answer = table.apply(&batch, epoch);
             world.trouble.note(|| {
                 let numbers: Vec<_> = batch.records.iter().map(|r| r.position.map_or(-1, |p| p.offset)).collect();
                 format!("{name}/{} {numbers:?} behind {:?}: {answer:?}", batch.partition, batch.previous)
             });
+            drop(writing);
+            sleep(world.trouble.delay()).await;
+            world.trouble.step().await;
             if matches!(answer, Submitted::Delivered) {
                 world.trouble.maybe_panic(name);
                 if world.trouble.loses_answer(name) {
@@ -71,7 +79,9 @@ impl Sink for SimTableSink {
             return Err(StageError::Retry { reason, detail, after: None });
         }
         self.world.trouble.maybe_panic(self.name);
-        let cursor = self.table.cursor(partition);
+        self.world.trouble.step().await;
+        let opened = self.table.open(partition, self.epoch);
+        let cursor = opened.map_err(|by| StageError::Fatal(format!("fenced: {} by {by}", self.epoch)))?;
         self.world.trouble.note(|| format!("{}/{partition} resumes behind {cursor:?}", self.name));
         Ok(Some(cursor))
     }

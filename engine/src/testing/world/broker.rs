@@ -1,4 +1,7 @@
 //! The broker in front of the ingress: messages stay until they are acknowledged.
+//!
+//! It has one session, which the newest connection has: it gets everything that is not acknowledged, in order, and the
+//! acknowledgements of those before it are no longer heard.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,8 +61,8 @@ pub struct Message {
 #[derive(Default)]
 pub struct Broker {
     inner: Mutex<Inner>,
-    /// Told when a message was published.
-    pub published: Notify,
+    /// Told when a message was published, or when there is another connection.
+    pub changed: Notify,
 }
 
 #[derive(Default)]
@@ -67,6 +70,7 @@ struct Inner {
     all: Vec<Message>,
     waiting: BTreeMap<u64, Message>,
     quiet: bool,
+    connection: u64,
 }
 
 impl Broker {
@@ -86,7 +90,22 @@ impl Broker {
         inner.all.push(message.clone());
         inner.waiting.insert(message.number, message);
         drop(inner);
-        self.published.notify_waiters();
+        self.changed.notify_waiters();
+    }
+
+    /// A connection takes the session over; its number.
+    pub fn connect(&self) -> u64 {
+        let mut inner = self.lock();
+        inner.connection += 1;
+        let connection = inner.connection;
+        drop(inner);
+        self.changed.notify_waiters();
+        connection
+    }
+
+    /// Whether a connection has the session.
+    pub fn is_connected(&self, connection: u64) -> bool {
+        self.lock().connection == connection
     }
 
     /// The next message behind a number that is not acknowledged.
@@ -95,9 +114,14 @@ impl Broker {
         self.lock().waiting.range(from..).next().map(|(_, message)| message.clone())
     }
 
-    /// The ingress has it.
-    pub fn acknowledge(&self, number: u64) {
-        self.lock().waiting.remove(&number);
+    /// The ingress has it, says a connection. False: that one does not have the session.
+    pub fn acknowledge(&self, connection: u64, number: u64) -> bool {
+        let mut inner = self.lock();
+        let is_heard = inner.connection == connection;
+        if is_heard {
+            inner.waiting.remove(&number);
+        }
+        is_heard
     }
 
     /// Everything that was ever published.

@@ -1,7 +1,11 @@
 //! A log: topics, partitions, offsets with holes, groups that commit.
 //!
 //! It also stands for what an idempotent producer knows: a write whose answer was lost is recognised when it comes
-//! again. A record that was written and confirmed is written again when it comes again, so that the checker sees it.
+//! again from the same owner. A record that was written and confirmed is written again when it comes again, so that the
+//! checker sees it.
+//!
+//! Topics and groups have owners, as transactional ids and group members have: once a later one has come, nothing is
+//! taken from the former.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +16,8 @@ use uuid::Uuid;
 
 use crate::device_id::DeviceId;
 use crate::ports::{Journal, PortError};
-use crate::position::{Partition, Position, TopicId};
-use crate::record::Record;
+use crate::position::{Epoch, Partition, Position, TopicId};
+use crate::record::{EventId, Record};
 
 use super::Trouble;
 
@@ -30,7 +34,16 @@ pub struct SimLog {
 struct Inner {
     topics: BTreeMap<String, Topic>,
     commits: BTreeMap<(String, TopicId, Partition), i64>,
-    uncertain: BTreeSet<(String, Partition, String)>,
+    uncertain: BTreeSet<(Epoch, String, Partition, EventId)>,
+    /// The newest owner of each topic and group that has any.
+    owners: BTreeMap<String, Epoch>,
+}
+
+/// A later owner has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superseded {
+    /// The later owner.
+    pub by: Epoch,
 }
 
 struct Topic {
@@ -41,12 +54,9 @@ struct Topic {
 #[derive(Default)]
 struct Part {
     records: Vec<(i64, Record)>,
+    /// Who wrote each.
+    writers: Vec<Epoch>,
     end: i64,
-}
-
-/// What makes a record the same as another: its id, and for a dead letter the stage that gave it up.
-fn identity(record: &Record) -> String {
-    record.dead.as_ref().map_or(record.id.to_string(), |dead| format!("{}/{}", record.id, dead.stage))
 }
 
 impl SimLog {
@@ -69,31 +79,61 @@ impl SimLog {
         self.lock().topic(topic, self.partitions).id
     }
 
-    /// Appends a record, unless it is a repetition of one whose answer was lost; its offset.
-    pub fn append(&self, topic: &str, partition: Partition, record: Record) -> Option<i64> {
+    /// An owner takes over a topic or a group: nothing is taken from earlier ones any more.
+    pub fn take_over(&self, what: &str, epoch: Epoch) -> Result<(), Superseded> {
+        let mut inner = self.lock();
+        inner.may(what, epoch)?;
+        inner.owners.insert(what.to_owned(), epoch);
+        Ok(())
+    }
+
+    /// Appends a record, whoever may own the topic; its offset.
+    pub fn append(&self, topic: &str, partition: Partition, record: Record) -> i64 {
+        let writer = self.lock().owners.get(topic).copied().unwrap_or_default();
+        self.push(topic, partition, record, writer)
+    }
+
+    /// Appends a record in the name of an owner, unless it is a repetition of one whose answer was lost. `lost`: this
+    /// one's answer will be.
+    pub fn write(
+        &self,
+        topic: &str,
+        partition: Partition,
+        record: &Record,
+        epoch: Epoch,
+        lost: bool,
+    ) -> Result<(), Superseded> {
+        let mut inner = self.lock();
+        inner.may(topic, epoch)?;
+        let known = (epoch, topic.to_owned(), partition, record.id);
+        let is_there = inner.uncertain.remove(&known);
+        if lost {
+            inner.uncertain.insert(known);
+        }
+        drop(inner);
+        if !is_there {
+            self.push(topic, partition, record.clone(), epoch);
+        }
+        Ok(())
+    }
+
+    fn push(&self, topic: &str, partition: Partition, record: Record, writer: Epoch) -> i64 {
         if record.dead.is_some() && topic != "dead" {
             self.trouble.violation(format!("a dead letter was written to {topic}"));
         }
         let hole = i64::from(self.trouble.between(0, 9) == 0);
         let mut inner = self.lock();
-        if inner.uncertain.remove(&(topic.to_owned(), partition, identity(&record))) {
-            return None;
-        }
         let found = inner.topic(topic, self.partitions);
         let part = &mut found.partitions[partition as usize];
         let offset = part.end + hole;
         part.end = offset + 1;
         let position = Position { topic: found.id, partition, offset, output: 0 };
         part.records.push((offset, Record { position: Some(position), ..record }));
+        part.writers.push(writer);
         drop(inner);
         self.trouble.note(|| format!("{topic}/{partition}/{offset} appended"));
         self.appended.notify_waiters();
-        Some(offset)
-    }
-
-    /// The answer to a record's append did not reach its writer.
-    pub fn answer_lost(&self, topic: &str, partition: Partition, record: &Record) {
-        self.lock().uncertain.insert((topic.to_owned(), partition, identity(record)));
+        offset
     }
 
     /// The first record at or behind an offset.
@@ -107,6 +147,11 @@ impl SimLog {
     /// Everything in a partition.
     pub fn all(&self, topic: &str, partition: Partition) -> Vec<(i64, Record)> {
         self.lock().topic(topic, self.partitions).partitions[partition as usize].records.clone()
+    }
+
+    /// Who wrote what is in a partition, in order.
+    pub fn writers(&self, topic: &str, partition: Partition) -> Vec<Epoch> {
+        self.lock().topic(topic, self.partitions).partitions[partition as usize].writers.clone()
     }
 
     /// The offset behind the last record of a partition.
@@ -126,9 +171,18 @@ impl SimLog {
         self.lock().commits.get(&(group.to_owned(), topic, partition)).copied()
     }
 
-    /// A group's next offset to read is this one.
-    pub fn commit(&self, group: &str, topic: TopicId, partition: Partition, next: i64) {
-        self.lock().commits.insert((group.to_owned(), topic, partition), next);
+    /// A group's next offset to read is this one, says an owner.
+    pub fn commit(
+        &self,
+        group: &str,
+        (topic, partition): (TopicId, Partition),
+        next: i64,
+        epoch: Epoch,
+    ) -> Result<(), Superseded> {
+        let mut inner = self.lock();
+        inner.may(group, epoch)?;
+        inner.commits.insert((group.to_owned(), topic, partition), next);
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -137,6 +191,13 @@ impl SimLog {
 }
 
 impl Inner {
+    fn may(&self, what: &str, epoch: Epoch) -> Result<(), Superseded> {
+        match self.owners.get(what) {
+            Some(by) if *by > epoch => Err(Superseded { by: *by }),
+            _ => Ok(()),
+        }
+    }
+
     fn topic(&mut self, name: &str, partitions: i32) -> &mut Topic {
         let number = self.topics.len() as u128 + 1;
         self.topics.entry(name.to_owned()).or_insert_with(|| Topic {

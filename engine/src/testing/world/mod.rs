@@ -1,18 +1,21 @@
 //! What survives a process in a simulation: the log, the stores, the broker in front, and the troubles that befall them.
 
 mod broker;
+mod life;
 mod log;
 mod state;
 mod table;
 mod trouble;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use broker::{Broker, Message, Poison};
-pub use log::SimLog;
 pub(crate) use log::journal;
+pub use log::{SimLog, Superseded};
 pub use state::SimState;
+use state::StateCopy;
 pub use table::SimTable;
+use table::TableCopy;
 pub use trouble::{Rates, Trouble};
 
 /// Everything outside the process.
@@ -25,6 +28,26 @@ pub struct World {
     pub broker: Arc<Broker>,
     /// Claims and checkpoints.
     pub state: Arc<SimState>,
+    /// The tables that the scenario's topology writes.
+    pub tables: Tables,
+    copies: Mutex<Vec<Copy>>,
+}
+
+/// What was in the store of checkpoints and of the table behind the keyed stage at one instant.
+struct Copy {
+    history: TableCopy,
+    state: StateCopy,
+}
+
+/// The tables of the scenario's topology.
+#[derive(Default)]
+pub struct Tables {
+    /// Fed by the source itself.
+    pub state: Arc<SimTable>,
+    /// Fed by a processor behind the source.
+    pub shaped: Arc<SimTable>,
+    /// Fed by the keyed stage.
+    pub history: Arc<SimTable>,
 }
 
 impl World {
@@ -35,7 +58,30 @@ impl World {
             log: Arc::new(SimLog::new(partitions, trouble.clone())),
             broker: Arc::default(),
             state: Arc::new(SimState::new(trouble.clone())),
+            tables: Tables::default(),
+            copies: Mutex::default(),
             trouble,
         })
+    }
+    /// Keeps a copy of the store that has the checkpoints and the table behind the keyed stage.
+    pub fn take_copy(&self) {
+        self.copies().push(Copy { history: self.tables.history.copy(), state: self.state.copy() });
+    }
+
+    /// While nobody is there, that store is restored from a copy, if there is one.
+    pub fn restore_copy(&self) {
+        let mut copies = self.copies();
+        if copies.is_empty() {
+            return;
+        }
+        let at = self.trouble.between(0, copies.len() as u64 - 1) as usize;
+        self.trouble.note(|| format!("history and the checkpoints are restored from copy {at} of {}", copies.len()));
+        let Copy { history, state } = copies.swap_remove(at);
+        self.tables.history.restore(history);
+        self.state.restore(state);
+    }
+
+    fn copies(&self) -> MutexGuard<'_, Vec<Copy>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,7 @@ use crate::checkpoint::{
     CheckpointDelta, CheckpointMeta, Claim, Owner, Scope, SessionPage, SlotRecord, StateStore, StoreError,
 };
 use crate::device_id::DeviceId;
-use crate::position::{Cursor, Epoch, Partition};
+use crate::position::{Cursor, Epoch, Partition, TopicId};
 
 use super::Trouble;
 
@@ -27,17 +27,31 @@ pub struct SimState {
 #[derive(Default)]
 struct Inner {
     epoch: u64,
-    scopes: BTreeMap<Partition, Saved>,
+    scopes: BTreeMap<Partition, Stored>,
+    slots: BTreeMap<(String, u16), (Epoch, SlotRecord)>,
     saves: usize,
 }
 
+/// The checkpoint of one partition.
 #[derive(Default)]
-struct Saved {
+struct Stored {
     epoch: Epoch,
+    now: Saved,
+    /// What it was after each write.
+    past: Vec<Saved>,
+    /// The furthest cursor that there ever was, roll-backs or not.
+    furthest: Cursor,
+}
+
+#[derive(Clone, Default)]
+struct Saved {
     meta: Option<CheckpointMeta>,
     live: BTreeMap<DeviceId, Bytes>,
     passive: BTreeMap<DeviceId, Bytes>,
 }
+
+/// What was in the checkpoints.
+pub(super) struct StateCopy(BTreeMap<Partition, Saved>);
 
 impl SimState {
     pub(super) fn new(trouble: Arc<Trouble>) -> Self {
@@ -47,7 +61,7 @@ impl SimState {
     /// The cursor of a partition's checkpoint.
     pub fn cursor(&self, partition: Partition) -> Cursor {
         let inner = self.lock();
-        let meta = inner.scopes.get(&partition).and_then(|s| s.meta.as_ref());
+        let meta = inner.scopes.get(&partition).and_then(|s| s.now.meta.as_ref());
         meta.map_or_else(Cursor::default, |meta| meta.cursor.clone())
     }
 
@@ -56,11 +70,42 @@ impl SimState {
         self.lock().saves
     }
 
+    /// Behind the furthest that a partition's checkpoints have ever come in a topic; `None` if nobody ever opened it.
+    pub fn furthest(&self, topic: TopicId, partition: Partition) -> Option<i64> {
+        let inner = self.lock();
+        Some(inner.scopes.get(&partition)?.furthest.get(topic).map_or(0, |offset| offset + 1))
+    }
+
+    /// How often a partition's checkpoint was written.
+    pub fn writes(&self, partition: Partition) -> usize {
+        self.lock().scopes.get(&partition).map_or(0, |stored| stored.past.len())
+    }
+
+    /// A partition's checkpoint goes back to what it was after its `write`-th write, as a store restored from a copy
+    /// does. Fences stay.
+    pub fn roll_back(&self, partition: Partition, write: usize) {
+        let mut inner = self.lock();
+        let Some(stored) = inner.scopes.get_mut(&partition) else { return };
+        stored.past.truncate(write);
+        stored.now = stored.past.last().cloned().unwrap_or_default();
+    }
+
+    pub(super) fn copy(&self) -> StateCopy {
+        StateCopy(self.lock().scopes.iter().map(|(partition, stored)| (*partition, stored.now.clone())).collect())
+    }
+
+    pub(super) fn restore(&self, mut copy: StateCopy) {
+        for (partition, stored) in &mut self.lock().scopes {
+            stored.now = copy.0.remove(partition).unwrap_or_default();
+            stored.past.clear();
+        }
+    }
+
     /// The devices with a live and with a passive session.
     pub fn sessions(&self) -> (Vec<DeviceId>, Vec<DeviceId>) {
         let inner = self.lock();
         let of = |pick: fn(&Saved) -> &BTreeMap<DeviceId, Bytes>| {
-            inner.scopes.values().flat_map(|s| pick(s).keys().cloned()).collect()
+            inner.scopes.values().flat_map(|s| pick(&s.now).keys().cloned()).collect()
         };
         (of(|s| &s.live), of(|s| &s.passive))
     }
@@ -70,6 +115,33 @@ impl SimState {
             true => Err(StoreError::Unavailable("injected: the state store is away".to_owned())),
             false => Ok(()),
         }
+    }
+
+    fn write(&self, scope: &Scope, epoch: Epoch, delta: &CheckpointDelta) -> Result<(), StoreError> {
+        let mut inner = self.lock();
+        inner.saves += 1;
+        let Stored { epoch: owner, now: saved, past, furthest } = inner.scopes.entry(scope.partition).or_default();
+        if *owner > epoch {
+            return Err(StoreError::Fenced { ours: epoch, theirs: *owner });
+        }
+        for (device, bytes) in &delta.live {
+            saved.passive.remove(device);
+            saved.live.insert(device.clone(), bytes.clone());
+        }
+        for (device, bytes) in &delta.passivated {
+            saved.live.remove(device);
+            saved.passive.insert(device.clone(), bytes.clone());
+        }
+        for device in &delta.forgotten {
+            saved.live.remove(device);
+            saved.passive.remove(device);
+        }
+        saved.meta = Some(delta.meta.clone());
+        delta.meta.cursor.0.iter().for_each(|at| furthest.advance(at.topic, at.offset));
+        past.push(saved.clone());
+        drop(inner);
+        self.trouble.note(|| format!("checkpoint {} at {:?}", scope.partition, delta.meta.cursor));
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -89,6 +161,7 @@ fn page<T>(all: impl Iterator<Item = T>, from: Option<u64>) -> (Vec<T>, Option<u
 impl StateStore for SimState {
     async fn claim(&self, _: &str, _: &Owner) -> Result<Claim, StoreError> {
         self.available("claim")?;
+        self.trouble.step().await;
         let mut inner = self.lock();
         inner.epoch += 1;
         Ok(Claim { epoch: Epoch(inner.epoch), lease: Duration::from_secs(30) })
@@ -104,29 +177,48 @@ impl StateStore for SimState {
         self.available("release")
     }
 
-    async fn load_slot(&self, _: &str, _: &str, _: u16) -> Result<Option<SlotRecord>, StoreError> {
-        Ok(None)
+    async fn load_slot(&self, _: &str, stage: &str, slot: u16) -> Result<Option<SlotRecord>, StoreError> {
+        self.available("load_slot")?;
+        Ok(self.lock().slots.get(&(stage.to_owned(), slot)).map(|(_, record)| record.clone()))
     }
 
-    async fn save_slot(&self, _: &str, _: &str, _: u16, _: Epoch, _: &SlotRecord) -> Result<(), StoreError> {
-        Ok(())
+    async fn save_slot(
+        &self,
+        _: &str,
+        stage: &str,
+        slot: u16,
+        epoch: Epoch,
+        record: &SlotRecord,
+    ) -> Result<(), StoreError> {
+        self.available("save_slot")?;
+        self.trouble.step().await;
+        let mut inner = self.lock();
+        let key = (stage.to_owned(), slot);
+        match inner.slots.get(&key) {
+            Some((theirs, _)) if *theirs > epoch => Err(StoreError::Fenced { ours: epoch, theirs: *theirs }),
+            _ => {
+                inner.slots.insert(key, (epoch, record.clone()));
+                Ok(())
+            }
+        }
     }
 
     async fn open(&self, scope: &Scope, epoch: Epoch) -> Result<Option<CheckpointMeta>, StoreError> {
         self.available("open")?;
+        self.trouble.step().await;
         let mut inner = self.lock();
         let saved = inner.scopes.entry(scope.partition).or_default();
         if saved.epoch > epoch {
             return Err(StoreError::Fenced { ours: epoch, theirs: saved.epoch });
         }
         saved.epoch = epoch;
-        Ok(saved.meta.clone())
+        Ok(saved.now.meta.clone())
     }
 
     async fn load_live(&self, scope: &Scope, from: Option<u64>) -> Result<SessionPage, StoreError> {
         self.available("load_live")?;
         let mut inner = self.lock();
-        let saved = inner.scopes.entry(scope.partition).or_default();
+        let saved = &inner.scopes.entry(scope.partition).or_default().now;
         let (sessions, next) = page(saved.live.iter().map(|(d, b)| (d.clone(), b.clone())), from);
         Ok(SessionPage { sessions, next })
     }
@@ -134,14 +226,14 @@ impl StateStore for SimState {
     async fn list_passive(&self, scope: &Scope, from: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
         self.available("list_passive")?;
         let mut inner = self.lock();
-        let saved = inner.scopes.entry(scope.partition).or_default();
+        let saved = &inner.scopes.entry(scope.partition).or_default().now;
         Ok(page(saved.passive.keys().cloned(), from))
     }
 
     async fn load_passive(&self, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
         self.available("load_passive")?;
         let mut inner = self.lock();
-        let saved = inner.scopes.entry(scope.partition).or_default();
+        let saved = &inner.scopes.entry(scope.partition).or_default().now;
         Ok(devices.iter().map(|device| saved.passive.get(device).cloned()).collect())
     }
 
@@ -149,27 +241,9 @@ impl StateStore for SimState {
         self.available("save")?;
         tokio::time::sleep(self.trouble.delay()).await;
         self.available("save")?;
-        let mut inner = self.lock();
-        inner.saves += 1;
-        let saved = inner.scopes.entry(scope.partition).or_default();
-        if saved.epoch > epoch {
-            return Err(StoreError::Fenced { ours: epoch, theirs: saved.epoch });
-        }
-        for (device, bytes) in &delta.live {
-            saved.passive.remove(device);
-            saved.live.insert(device.clone(), bytes.clone());
-        }
-        for (device, bytes) in &delta.passivated {
-            saved.live.remove(device);
-            saved.passive.insert(device.clone(), bytes.clone());
-        }
-        for device in &delta.forgotten {
-            saved.live.remove(device);
-            saved.passive.remove(device);
-        }
-        saved.meta = Some(delta.meta.clone());
-        drop(inner);
-        self.trouble.note(|| format!("checkpoint {} at {:?}", scope.partition, delta.meta.cursor));
+        self.trouble.step().await;
+        self.write(scope, epoch, delta)?;
+        self.trouble.step().await;
         if self.trouble.loses_answer("save") {
             return Err(StoreError::Unavailable("injected: the answer is lost".to_owned()));
         }

@@ -18,7 +18,8 @@ pub struct SimTable(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    effects: Vec<Record>,
+    /// Each with the epoch of the write that it came by.
+    effects: Vec<(Record, Epoch)>,
     guards: Guards,
     /// The furthest that each guard has ever come, roll-backs or not.
     furthest: Guards,
@@ -27,13 +28,18 @@ struct Inner {
     past: Vec<(usize, Guards)>,
 }
 
+/// What was in a table.
+pub(super) struct TableCopy {
+    effects: Vec<(Record, Epoch)>,
+    guards: Guards,
+}
+
 impl SimTable {
     /// The script: fenced, gap, wrong type, then what is new.
     pub fn apply(&self, batch: &Batch, epoch: Epoch) -> Submitted {
         let mut inner = self.lock();
-        let stored = *inner.epochs.get(&batch.partition).unwrap_or(&epoch);
-        if stored > epoch {
-            return Submitted::Fatal(format!("fenced: {epoch} by {stored}"));
+        if let Err(by) = inner.own(batch.partition, epoch) {
+            return Submitted::Fatal(format!("fenced: {epoch} by {by}"));
         }
         for (topic, offset, output) in &batch.previous {
             let guard = inner.guards.get(&(*topic, batch.partition)).copied();
@@ -52,7 +58,6 @@ impl SimTable {
         if !bad.is_empty() {
             return Submitted::Rejected { records: bad, others_applied: false };
         }
-        inner.epochs.insert(batch.partition, epoch);
         let before = inner.guards.clone();
         for record in &batch.records {
             let Some(position) = record.position else { continue };
@@ -62,7 +67,7 @@ impl SimTable {
                 continue;
             }
             if record.dead.is_none() && record.kind != Kind::Mark {
-                inner.effects.push(record.clone());
+                inner.effects.push((record.clone(), epoch));
             }
             inner.guards.insert(key, at);
             let furthest = inner.furthest.entry(key).or_insert(at);
@@ -73,16 +78,19 @@ impl SimTable {
         Submitted::Delivered
     }
 
-    /// How far it has come in a partition.
-    pub fn cursor(&self, partition: Partition) -> Cursor {
-        let inner = self.lock();
+    /// How far it has come in a partition, which an owner takes over; or the epoch that is in the way.
+    pub fn open(&self, partition: Partition, epoch: Epoch) -> Result<Cursor, Epoch> {
+        let mut inner = self.lock();
+        inner.own(partition, epoch)?;
         let of_it = inner.guards.iter().filter(|((_, p), _)| *p == partition);
-        Cursor(of_it.map(|((topic, _), (offset, _))| TopicOffset { topic: *topic, offset: *offset }).collect())
+        Ok(Cursor(of_it.map(|((topic, _), (offset, _))| TopicOffset { topic: *topic, offset: *offset }).collect()))
     }
 
-    /// The furthest that it has ever come in a topic's partition.
+    /// Behind the furthest that it has ever come in a topic's partition; `None` if nobody has ever opened that.
     pub fn furthest(&self, topic: TopicId, partition: Partition) -> Option<i64> {
-        self.lock().furthest.get(&(topic, partition)).map(|(offset, _)| *offset)
+        let inner = self.lock();
+        inner.epochs.get(&partition)?;
+        Some(inner.furthest.get(&(topic, partition)).map_or(0, |(offset, _)| offset + 1))
     }
 
     /// How many writes there were.
@@ -90,7 +98,8 @@ impl SimTable {
         self.lock().past.len()
     }
 
-    /// Goes back to what it was after its `write`-th write, as a store restored from a copy does.
+    /// Goes back to what it was after its `write`-th write, as a store restored from a copy does. Fences stay: were they
+    /// lost while a former owner lives, nobody could refuse it.
     pub fn roll_back(&self, write: usize) {
         let mut inner = self.lock();
         inner.past.truncate(write);
@@ -99,12 +108,40 @@ impl SimTable {
         inner.guards = guards;
     }
 
+    pub(super) fn copy(&self) -> TableCopy {
+        let inner = self.lock();
+        TableCopy { effects: inner.effects.clone(), guards: inner.guards.clone() }
+    }
+
+    pub(super) fn restore(&self, copy: TableCopy) {
+        let mut inner = self.lock();
+        (inner.effects, inner.guards) = (copy.effects, copy.guards);
+        inner.past.clear();
+    }
+
     /// Every effect, in order.
     pub fn effects(&self) -> Vec<Record> {
-        self.lock().effects.clone()
+        self.lock().effects.iter().map(|(record, _)| record.clone()).collect()
+    }
+
+    /// By whom each effect came, in order.
+    pub fn writers(&self) -> Vec<(Partition, Epoch)> {
+        let partition = |record: &Record| record.position.map_or(0, |p| p.partition);
+        self.lock().effects.iter().map(|(record, epoch)| (partition(record), *epoch)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn own(&mut self, partition: Partition, epoch: Epoch) -> Result<(), Epoch> {
+        let owner = self.epochs.entry(partition).or_insert(epoch);
+        if *owner > epoch {
+            return Err(*owner);
+        }
+        *owner = epoch;
+        Ok(())
     }
 }

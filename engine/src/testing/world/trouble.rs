@@ -7,6 +7,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::life::Life;
+
 /// How often things go wrong, in a thousand.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Rates {
@@ -16,12 +18,17 @@ pub struct Rates {
     pub fail: u32,
     /// A write takes effect, but its answer is lost.
     pub lost: u32,
-    /// A write takes long.
+    /// A write, or its answer, takes long.
     pub slow: u32,
+    /// Somebody else is let go first.
+    pub restless: u32,
 }
 
 /// The troubles of a run. All draws come from one generator, in the order of events, so a seed repeats them.
-pub struct Trouble(Mutex<Inner>);
+pub struct Trouble {
+    inner: Mutex<Inner>,
+    life: Life,
+}
 
 struct Inner {
     random: StdRng,
@@ -36,22 +43,40 @@ struct Inner {
 impl Trouble {
     /// The troubles of a seed; none until rates are set.
     pub fn new(seed: u64) -> Self {
-        Trouble(Mutex::new(Inner {
+        let inner = Mutex::new(Inner {
             random: StdRng::seed_from_u64(seed),
             rates: Rates::default(),
             down: BTreeSet::new(),
             failed: BTreeMap::new(),
             violations: Vec::new(),
             notes: None,
-        }))
+        });
+        Trouble { inner, life: Life::default() }
     }
 
-    /// Another process life begins: what was down is up, and things go wrong at these rates.
-    pub fn begin(&self, rates: Rates) {
+    /// Another process life begins, of so many steps at most: what was down is up, and things go wrong at these rates.
+    pub fn begin(&self, rates: Rates, steps: Option<u64>) {
+        self.life.begin(steps);
         let mut inner = self.lock();
         inner.rates = rates;
         inner.down.clear();
         inner.failed.clear();
+    }
+
+    /// To be awaited before each effect on the world, and once more before its answer is given: the process may be
+    /// killed here, or others may come first.
+    pub async fn step(&self) {
+        if self.chance(|r| r.restless) {
+            for _ in 0..self.between(1, 3) {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.life.step().await;
+    }
+
+    /// Waits until the process has used up its steps.
+    pub async fn is_killed(&self) {
+        self.life.over().await;
     }
 
     /// A number from the run's generator.
@@ -163,6 +188,6 @@ impl Trouble {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
