@@ -103,6 +103,10 @@ impl StateStore for MemoryStore {
         Ok((Vec::new(), None))
     }
 
+    async fn number(&self, _: &Scope) -> Result<u64, StoreError> {
+        Ok(self.lock().meta.as_ref().map_or(0, |meta| meta.number))
+    }
+
     async fn load_passive(&self, _: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
         Ok(vec![None; devices.len()])
     }

@@ -52,6 +52,14 @@ pub(super) async fn list_passive(
     Ok((devices.collect::<Result<_, StoreError>>()?, next))
 }
 
+pub(super) async fn number(link: &Link, scope: &Scope) -> Result<u64, StoreError> {
+    let key = key(scope, "meta");
+    let mut command = cmd("HGET");
+    command.arg(&key).arg("n");
+    let number: Option<u64> = read(&key, link.query(&command).await?)?;
+    Ok(number.unwrap_or_default())
+}
+
 pub(super) async fn load_passive(
     link: &Link,
     scope: &Scope,
@@ -78,11 +86,13 @@ pub(super) async fn save(link: &Link, scope: &Scope, epoch: Epoch, delta: &Check
     let live = blocks(delta.live.iter().map(|(device, session)| (device, Some(session))));
     let passivated = blocks(delta.passivated.iter().map(|(device, session)| (device, Some(session))));
     let forgotten = blocks(delta.forgotten.iter().map(|device| (device, None)));
-    let numbers = [epoch.0, live.len() as u64, passivated.len() as u64, forgotten.len() as u64];
-    let [epoch_text, live_count, passivated_count, forgotten_count] = numbers.map(|number| number.to_string());
+    let counts = [live.len(), passivated.len(), forgotten.len()].map(|count| count.to_string());
+    let [live_count, passivated_count, forgotten_count] = &counts;
+    let (epoch_text, number) = (epoch.to_string(), delta.meta.number.to_string());
     let mut args: Vec<&[u8]> = vec![
         epoch_text.as_bytes(),
         &meta,
+        number.as_bytes(),
         live_count.as_bytes(),
         passivated_count.as_bytes(),
         forgotten_count.as_bytes(),

@@ -130,6 +130,10 @@ impl StateStore for RedisState {
         checkpoints::list_passive(&self.link, scope, page).await
     }
 
+    async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {
+        checkpoints::number(&self.link, scope).await
+    }
+
     async fn load_passive(&self, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
         checkpoints::load_passive(&self.link, scope, devices).await
     }
@@ -162,6 +166,10 @@ async fn run(
         "fenced" => {
             let theirs = Epoch(u64::try_from(answer.number(0)).unwrap_or_default());
             Err(StoreError::Fenced { ours: epoch, theirs })
+        }
+        "rolled_back" => {
+            let [number, stored] = [0, 1].map(|index| u64::try_from(answer.number(index)).unwrap_or_default());
+            Err(StoreError::RolledBack { number, stored })
         }
         "version" => Err(StoreError::Corrupt(format!(
             "`{}` has version {}, and this program knows version 1 only: it was written by a newer one",

@@ -2,7 +2,8 @@
 //!
 //! A checkpoint belongs to a scope, the partition of a source. It is incremental (the sessions changed since the last),
 //! atomic with the cursor up to which it holds, and carries its owner's epoch: a store refuses one from a lower epoch
-//! than it has seen. The layout in each store is fixed in `docs/formats.md`, "Checkpoints".
+//! than it has seen. Checkpoints of a scope are numbered, and a store takes a delta only onto the one before it: one that
+//! was rolled back would else be given changes to sessions that it does not have. The layout in each store is fixed in `docs/formats.md`, "Checkpoints".
 
 use std::fmt;
 use std::sync::Arc;
@@ -40,6 +41,9 @@ impl fmt::Display for Scope {
 pub struct CheckpointMeta {
     /// The version of this form.
     pub version: u16,
+    /// The running number of the scope's checkpoints, from 1; 0 when there is none, or from before they were numbered.
+    #[serde(default)]
+    pub number: u64,
     /// Everything up to here is in the sessions, and everything made of it was delivered.
     pub cursor: Cursor,
     /// The shard's own time at the cursor.
@@ -68,6 +72,18 @@ pub struct CheckpointDelta {
     pub passivated: Vec<(DeviceId, Bytes)>,
     /// Sessions that are gone for good.
     pub forgotten: Vec<DeviceId>,
+}
+
+impl CheckpointDelta {
+    /// Whether it may be written where the checkpoint of this number is, none being 0.
+    pub fn fits(&self, stored: u64) -> Result<(), StoreError> {
+        let number = self.meta.number;
+        // Its own number: it was written, and the answer was lost.
+        match stored == number || stored.checked_add(1) == Some(number) {
+            true => Ok(()),
+            false => Err(StoreError::RolledBack { number, stored }),
+        }
+    }
 }
 
 /// A page of a checkpoint's sessions.
@@ -127,6 +143,14 @@ pub enum StoreError {
     /// Somebody holds the claim, and is alive.
     #[error("topology is held by {} (pid {} on {}); stop that instance first", .0.instance, .0.pid, .0.host)]
     Held(Owner),
+    /// The store was rolled back: the checkpoint that the delta builds on is not there. What it has is to be read again.
+    #[error("checkpoint {number} cannot be written onto {stored}: the state store was rolled back")]
+    RolledBack {
+        /// The number of the delta that was refused.
+        number: u64,
+        /// The number of the checkpoint that is there.
+        stored: u64,
+    },
     /// What is stored cannot be read.
     #[error("{0}")]
     Corrupt(String),
@@ -160,9 +184,13 @@ pub trait StateStore: Send + Sync {
     async fn load_live(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError>;
     /// The devices that have a passivated session, page by page.
     async fn list_passive(&self, scope: &Scope, page: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError>;
+    /// The number of a scope's checkpoint; 0 when there is none, or when it has none. Asked for behind sessions that were
+    /// read, it tells whether they are of the checkpoint that they are taken for.
+    async fn number(&self, scope: &Scope) -> Result<u64, StoreError>;
     /// The passivated sessions of these devices, in order; `None` where there is none.
     async fn load_passive(&self, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError>;
-    /// Writes a delta, atomically with its meta. A session in `live` is no longer passive and the other way round.
+    /// Writes a delta, atomically with its meta, onto the checkpoint whose number is one lower, or once more onto itself. A
+    /// session in `live` is no longer passive and the other way round.
     async fn save(&self, scope: &Scope, epoch: Epoch, delta: &CheckpointDelta) -> Result<(), StoreError>;
 }
 
@@ -200,6 +228,9 @@ impl StateStore for NoStore {
         self.unavailable()
     }
     async fn list_passive(&self, _: &Scope, _: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
+        self.unavailable()
+    }
+    async fn number(&self, _: &Scope) -> Result<u64, StoreError> {
         self.unavailable()
     }
     async fn load_passive(&self, _: &Scope, _: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {

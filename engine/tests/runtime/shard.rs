@@ -171,6 +171,45 @@ fn a_session_leaves_memory_and_comes_back_as_it_was() {
 }
 
 #[test]
+fn a_checkpoint_that_was_rolled_back_is_made_again_and_not_built_on() {
+    let (world, main, alerts, dead) = (world(), collector(), collector(), collector());
+    let plan = shard_plan(&world, writes(&main), writes(&alerts), &dead);
+    Sim::run(BASE, async |sim| {
+        let _deployment = sim.deploy(plan).await.unwrap();
+        data(&world, "a", 1);
+        sim.until("a is saved", SOON, || world.state.saves() == 1).await;
+        world.state.roll_back(0, 0);
+        data(&world, "b", 2);
+        let end = world.log.end("data", 0) - 1;
+        let is_saved = || world.state.cursor(0).get(world.log.id("data")) == Some(end);
+        sim.until("b is saved", SOON, is_saved).await;
+        let both: Vec<DeviceId> = vec!["a".parse().unwrap(), "b".parse().unwrap()];
+        assert_eq!(world.state.sessions().0, both, "what the store had lost is read again");
+    });
+}
+
+#[test]
+fn a_session_that_a_rolled_back_store_no_longer_has_is_not_taken_for_new() {
+    use TransitionKind::{Offline, Online, Third};
+    let (world, main, alerts, dead) = (world(), collector(), collector(), collector());
+    let plan = shard_plan(&world, writes(&main), writes(&alerts), &dead);
+    Sim::run(BASE, async |sim| {
+        let _deployment = sim.deploy(plan).await.unwrap();
+        data(&world, "a", 1);
+        data(&world, "a", 2);
+        for second in 1..=20 {
+            mark(&world, second);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(world.state.sessions().1.len(), 1, "it has left memory");
+        world.state.roll_back(0, 0);
+        data(&world, "a", 3);
+        sim.until("its third record is seen", SOON, || transitions(&alerts, "a").last() == Some(&Third)).await;
+    });
+    assert_eq!(transitions(&alerts, "a"), [Online, Offline, Online, Offline, Online, Third], "and then the replay");
+}
+
+#[test]
 fn time_stands_still_without_marks_and_a_replay_repeats_it() {
     let (world, main, alerts, dead) = (world(), collector(), collector(), collector());
     let plan = || shard_plan(&world, writes(&main), writes(&alerts), &dead);

@@ -63,8 +63,10 @@ fn every_trouble_comes_up() {
         "source gives 0 up",
         "commit loses an answer",
         "save loses an answer",
+        "a checkpoint is rolled back",
         "state is rolled back",
         "shaped is rolled back",
+        "are restored from copy",
         ": Gap",
         "drain",
     ];

@@ -113,6 +113,16 @@ fn each(
     Ok(None)
 }
 
+pub(super) async fn number(disk: &Disk, scope: &Scope) -> Result<u64, StoreError> {
+    let (key, what) = (meta_key(scope), what(scope));
+    let read = disk.read(move |view| Ok::<_, Refusal>(number_of(json::read::<Content>(view, &key, &what)?.as_ref())));
+    Ok(read.await?)
+}
+
+fn number_of(stored: Option<&json::Stored<Content>>) -> u64 {
+    stored.and_then(|stored| stored.content.meta.as_ref()).map_or(0, |meta| meta.number)
+}
+
 pub(super) async fn load_passive(
     disk: &Disk,
     scope: &Scope,
@@ -132,7 +142,8 @@ pub(super) async fn load_passive(
 pub(super) async fn save(disk: &Disk, scope: &Scope, epoch: Epoch, delta: &CheckpointDelta) -> Result<(), StoreError> {
     let (key, prefix, what, delta) = (meta_key(scope), prefix(scope), what(scope), delta.clone());
     let saved = disk.write(move |tx| {
-        json::read_own::<Content>(tx, &key, &what, epoch)?;
+        let stored = json::read_own::<Content>(tx, &key, &what, epoch)?;
+        delta.fits(number_of(stored.as_ref()))?;
         for (kind, sessions) in [(LIVE, &delta.live), (PASSIVE, &delta.passivated)] {
             for (device, session) in sessions {
                 let mut value = BytesMut::with_capacity(1 + session.len());

@@ -134,6 +134,10 @@ impl StateStore for EmbeddedState {
         checkpoints::list_passive(&self.disk, scope, page).await
     }
 
+    async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {
+        checkpoints::number(&self.disk, scope).await
+    }
+
     async fn load_passive(&self, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
         checkpoints::load_passive(&self.disk, scope, devices).await
     }

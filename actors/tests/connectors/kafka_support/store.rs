@@ -40,6 +40,9 @@ impl StateStore for NoStore {
     async fn list_passive(&self, _: &Scope, _: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
         none()
     }
+    async fn number(&self, _: &Scope) -> Result<u64, StoreError> {
+        none()
+    }
     async fn load_passive(&self, _: &Scope, _: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
         none()
     }

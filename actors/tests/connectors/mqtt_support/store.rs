@@ -90,6 +90,9 @@ impl StateStore for MemoryStore {
     async fn list_passive(&self, scope: &Scope, page: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
         NoStore.list_passive(scope, page).await
     }
+    async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {
+        NoStore.number(scope).await
+    }
     async fn load_passive(&self, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {
         NoStore.load_passive(scope, devices).await
     }

@@ -15,16 +15,17 @@ async fn the_meta_is_stored_as_written_down() {
     store.save(&scope, Epoch(4), &CheckpointDelta { meta: meta(10), ..Default::default() }).await.unwrap();
     let key = format!("telemill:checkpoint:{}:events:3:meta", scope.topology);
     let mut command = redis::cmd("HMGET");
-    command.arg(key).arg("v").arg("epoch").arg("meta");
-    let stored: (String, String, String) = command.query_async(&mut client(url).await).await.unwrap();
+    command.arg(key).arg("v").arg("epoch").arg("n").arg("meta");
+    let stored: (String, String, String, String) = command.query_async(&mut client(url).await).await.unwrap();
     let expect = concat!(
-        r#"{"version":1,"cursor":[{"topic":"00000000-0000-0000-0000-0000000000aa","offset":10}],"log_time":12345,"#,
+        r#"{"version":1,"number":1,"#,
+        r#""cursor":[{"topic":"00000000-0000-0000-0000-0000000000aa","offset":10}],"log_time":12345,"#,
         r#""marks":[[0,1700000000123,12000]],"#,
         r#""last_mark":{"topic":"00000000-0000-0000-0000-0000000000aa","partition":3,"offset":76,"output":0},"#,
         r#""journals":[["alert_stream",77]],"stages":[["sessions",1],["alerts",2]],"#,
         r#""saved_at":1700000000456}"#
     );
-    assert_eq!(stored, ("1".to_owned(), "4".to_owned(), expect.to_owned()));
+    assert_eq!(stored, ("1".to_owned(), "4".to_owned(), "1".to_owned(), expect.to_owned()));
 }
 
 #[tokio::test]

@@ -49,6 +49,8 @@ pub(super) struct Checkpointer {
     backoff: Backoff,
     /// Guards of what was taken in since the last snapshot.
     unsaved: Vec<Guards>,
+    /// The number of the last snapshot.
+    number: u64,
     /// The last flush whose output is delivered, with all before it.
     delivered: u64,
     phase: Phase,
@@ -65,7 +67,7 @@ enum Phase {
 
 impl Checkpointer {
     pub(super) fn new(
-        scope: Scope,
+        (scope, number): (Scope, u64),
         epoch: Epoch,
         store: Arc<dyn StateStore>,
         journals: Vec<(String, Arc<dyn Journal>)>,
@@ -75,11 +77,31 @@ impl Checkpointer {
         let not_before = Instant::now();
         let due_at = not_before + every;
         let (unsaved, delivered, phase) = (Vec::new(), 0, Phase::Idle);
-        Checkpointer { scope, epoch, store, journals, every, due_at, not_before, backoff, unsaved, delivered, phase }
+        Checkpointer {
+            scope,
+            epoch,
+            store,
+            journals,
+            every,
+            due_at,
+            not_before,
+            backoff,
+            unsaved,
+            number,
+            delivered,
+            phase,
+        }
     }
 
     pub(super) fn partition(&self) -> Partition {
         self.scope.partition
+    }
+
+    /// Whether the checkpoint of this number is what this shard has last seen in the store, or written there. While one is
+    /// being written it may be there or not.
+    pub(super) fn knows(&self, stored: u64) -> bool {
+        let is_writing = matches!(self.phase, Phase::Delivering { .. } | Phase::Saving { .. } | Phase::Saved { .. });
+        stored == self.number || (is_writing && stored + 1 == self.number)
     }
 
     /// A batch was taken in and stepped.
@@ -243,8 +265,10 @@ impl ShardCell {
             let hosts = sessions.stages.iter().map(|s| &*s.host);
             live.push((entry.device(), codec::encode(entry.last_seen, slot, hosts, &mut scratch)));
         }
+        self.checkpointer.number += 1;
         let meta = CheckpointMeta {
             version: META_VERSION,
+            number: self.checkpointer.number,
             cursor: sessions.cursor.clone(),
             log_time: self.clock.now(),
             marks: self.clock.marks(),

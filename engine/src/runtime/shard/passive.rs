@@ -87,7 +87,11 @@ impl ShardCell {
         let there: Vec<DeviceId> = there.into_iter().map(|(_, device)| device).collect();
         if !there.is_empty() {
             let common = self.group.stages[0].common.clone();
-            let sessions = load(&common, &self.checkpointer.scope.clone(), &there).await?;
+            let (sessions, number) = load(&common, &self.checkpointer.scope.clone(), &there).await?;
+            if !self.checkpointer.knows(number) {
+                // A session that is missing there, or an older one, would be taken for the device's last.
+                return Err(ExitReason::Failed("the state store was rolled back under its checkpoint".to_owned()));
+            }
             found.extend(there.into_iter().zip(sessions).filter_map(|(device, bytes)| Some((device, bytes?))));
         }
         for (device, bytes) in found {
@@ -151,11 +155,17 @@ impl ShardCell {
     }
 }
 
-async fn load(common: &StageCommon, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, ExitReason> {
-    let mut backoff = common.backoff();
+/// Sessions, and the number of the checkpoint that they are of.
+async fn load(
+    common: &StageCommon,
+    scope: &Scope,
+    devices: &[DeviceId],
+) -> Result<(Vec<Option<Bytes>>, u64), ExitReason> {
+    let (store, mut backoff) = (&common.cx.store, common.backoff());
     loop {
-        match common.cx.store.load_passive(scope, devices).await {
-            Ok(sessions) => return Ok(sessions),
+        let loaded = async { Ok((store.load_passive(scope, devices).await?, store.number(scope).await?)) };
+        match loaded.await {
+            Ok(loaded) => return Ok(loaded),
             Err(StoreError::Unavailable(_)) => sleep(backoff.next_delay()).await,
             Err(other) => return Err(ExitReason::Broken(other.to_string())),
         }

@@ -87,7 +87,7 @@ impl ShardCell {
         let journals = journals(&group, &common)?;
         let wires = sessions.stages.iter().map(|s| Wires::new(s.spec.outlets.clone(), s.spec.common.metrics.clone()));
         let checkpointer = Checkpointer::new(
-            scope,
+            (scope, meta.number),
             cx.epoch,
             cx.store.clone(),
             journals.clone(),
@@ -110,6 +110,10 @@ impl ShardCell {
         directory.sessions_opened(shard.sessions.table.len());
         if is_rewritten {
             shard.rewrite(&stored).await?;
+        }
+        let number = shard.group.stages[0].common.cx.store.number(&shard.checkpointer.scope).await?;
+        if number != meta.number {
+            return Err(OpenError::Unavailable("the state store was rolled back meanwhile".to_owned()));
         }
         shard.read_journals(&journals, &meta).await?;
         faults::point("shard.restored");

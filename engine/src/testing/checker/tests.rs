@@ -122,7 +122,7 @@ async fn come_to(table: i64, checkpoint: i64) -> Arc<World> {
     let records = vec![Record { position, ..record(DEVICE, 1) }];
     world.tables.state.apply(&Batch::new(0, records, Guards::default()), Epoch(1));
     let cursor = Cursor(vec![TopicOffset { topic, offset: checkpoint }]);
-    let meta = CheckpointMeta { cursor, ..CheckpointMeta::default() };
+    let meta = CheckpointMeta { number: 1, cursor, ..CheckpointMeta::default() };
     let scope = Scope { topology: "t".into(), source: "s".into(), partition: 0 };
     let delta = CheckpointDelta { meta, ..CheckpointDelta::default() };
     world.state.save(&scope, Epoch(1), &delta).await.expect("nothing is in its way");

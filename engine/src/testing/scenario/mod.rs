@@ -60,6 +60,9 @@ fn play(seed: u64, notes: bool) -> Arc<World> {
     for number in 0..=lives {
         let last = number == lives;
         let (rates, steps) = if last { (Rates::default(), None) } else { (rates(&world), steps(&world)) };
+        if world.trouble.between(0, 3) == 0 {
+            world.restore_copy();
+        }
         world.trouble.begin(rates, steps);
         world.trouble.note(|| format!("life {number} begins at {base:?} with {rates:?}, {steps:?} steps"));
         let ended_at = Sim::run(base, async |sim| {

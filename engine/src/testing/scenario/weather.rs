@@ -15,6 +15,9 @@ pub(super) async fn weather(world: Arc<World>) {
         if calm {
             continue;
         }
+        if world.trouble.between(0, 2) == 0 {
+            world.take_copy();
+        }
         if world.trouble.between(0, 3) == 0 {
             roll_back(&world);
             continue;
@@ -36,8 +39,12 @@ fn roll_back(world: &World) {
         trouble.note(|| format!("{what} is rolled back to write {to} of {writes}"));
         to
     };
-    match trouble.between(0, 1) {
+    match trouble.between(0, 2) {
         0 => tables.state.roll_back(back("state", tables.state.writes())),
-        _ => tables.shaped.roll_back(back("shaped", tables.shaped.writes())),
+        1 => tables.shaped.roll_back(back("shaped", tables.shaped.writes())),
+        _ => {
+            let partition = trouble.between(0, world.log.partitions() as u64 - 1) as i32;
+            world.state.roll_back(partition, back("a checkpoint", world.state.writes(partition)));
+        }
     }
 }

@@ -124,6 +124,7 @@ impl SimState {
         if *owner > epoch {
             return Err(StoreError::Fenced { ours: epoch, theirs: *owner });
         }
+        delta.fits(saved.meta.as_ref().map_or(0, |meta| meta.number))?;
         for (device, bytes) in &delta.live {
             saved.passive.remove(device);
             saved.live.insert(device.clone(), bytes.clone());
@@ -228,6 +229,12 @@ impl StateStore for SimState {
         let mut inner = self.lock();
         let saved = &inner.scopes.entry(scope.partition).or_default().now;
         Ok(page(saved.passive.keys().cloned(), from))
+    }
+
+    async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {
+        self.available("number")?;
+        let inner = self.lock();
+        Ok(inner.scopes.get(&scope.partition).and_then(|s| s.now.meta.as_ref()).map_or(0, |meta| meta.number))
     }
 
     async fn load_passive(&self, scope: &Scope, devices: &[DeviceId]) -> Result<Vec<Option<Bytes>>, StoreError> {

@@ -25,9 +25,11 @@ pub(crate) fn session(n: usize, version: usize) -> (DeviceId, Bytes) {
     (device(n), Bytes::from(vec![n as u8; 40 + version + n % 50]))
 }
 
+/// The meta of a scope's checkpoint number `offset / 10`.
 pub(crate) fn meta(offset: i64) -> CheckpointMeta {
     CheckpointMeta {
         version: 1,
+        number: offset as u64 / 10,
         cursor: Cursor(vec![TopicOffset { topic: TOPIC, offset }]),
         log_time: LogTime(12_345),
         marks: vec![(0, Timestamp(1_700_000_000_123), LogTime(12_000))],
@@ -128,6 +130,32 @@ pub(crate) async fn a_superseded_owner_saves_nothing<H: Harness>() {
     assert!(matches!(refused, Err(StoreError::Fenced { .. })), "{refused:?}");
     assert_eq!(live(store, &scope).await, BTreeMap::from([session(1, 0)]));
     assert_eq!(store.open(&scope, Epoch(5)).await.unwrap(), Some(meta(10)));
+}
+
+pub(crate) async fn a_delta_goes_only_onto_the_one_before_it<H: Harness>() {
+    let harness = H::start().await;
+    let (store, scope) = (&*harness.store(), scope());
+    store.open(&scope, Epoch(4)).await.unwrap();
+    assert_eq!(store.number(&scope).await.unwrap(), 0);
+    let delta = |number: i64| CheckpointDelta {
+        meta: meta(number * 10),
+        live: vec![session(1, number as usize)],
+        ..Default::default()
+    };
+    let refused = store.save(&scope, Epoch(4), &delta(2)).await;
+    assert!(matches!(refused, Err(StoreError::RolledBack { number: 2, stored: 0 })), "{refused:?}");
+    store.save(&scope, Epoch(4), &delta(1)).await.unwrap();
+    store.save(&scope, Epoch(4), &delta(2)).await.unwrap();
+    // As after an answer that was lost.
+    store.save(&scope, Epoch(4), &delta(2)).await.unwrap();
+    for number in [1, 4] {
+        let refused = store.save(&scope, Epoch(4), &delta(number)).await;
+        let right = matches!(refused, Err(StoreError::RolledBack { number: n, stored: 2 }) if n == number as u64);
+        assert!(right, "{refused:?}");
+    }
+    assert_eq!(store.number(&scope).await.unwrap(), 2);
+    assert_eq!(live(store, &scope).await, BTreeMap::from([session(1, 2)]));
+    assert_eq!(store.open(&scope, Epoch(4)).await.unwrap(), Some(meta(20)));
 }
 
 pub(crate) async fn scopes_are_apart<H: Harness>() {

@@ -50,6 +50,7 @@ macro_rules! state_suite {
             slots::a_slot_is_read_back_and_kept_from_a_superseded_owner,
             checkpoints::a_hundred_thousand_sessions_are_read_back,
             checkpoints::a_superseded_owner_saves_nothing,
+            checkpoints::a_delta_goes_only_onto_the_one_before_it,
             checkpoints::scopes_are_apart,
             lasting::what_was_saved_is_there_after_a_restart,
         }
