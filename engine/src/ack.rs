@@ -10,9 +10,10 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use smallvec::SmallVec;
+
+use crate::sync::{self, AtomicU8, Ordering};
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +38,7 @@ struct AckCell {
 
 impl Drop for AckCell {
     fn drop(&mut self) {
-        let outcome = match *self.worst.get_mut() {
+        let outcome = match self.worst.load(Ordering::Relaxed) {
             0 => Outcome::Delivered,
             _ => Outcome::NotDelivered,
         };
@@ -48,14 +49,14 @@ impl Drop for AckCell {
 /// One owner's share of an acknowledgement.
 #[must_use = "a guard dropped unresolved means not delivered"]
 pub struct AckGuard {
-    cell: Arc<AckCell>,
+    cell: sync::Arc<AckCell>,
     said: bool,
 }
 
 impl AckGuard {
     /// A guard whose outcome goes to `listener` under `tag`.
     pub fn new(tag: u64, listener: Arc<dyn AckListener>) -> Self {
-        AckGuard { cell: Arc::new(AckCell { worst: AtomicU8::new(0), tag, listener }), said: false }
+        AckGuard { cell: sync::Arc::new(AckCell { worst: AtomicU8::new(0), tag, listener }), said: false }
     }
 
     /// A guard that nobody listens to, for records that may be lost.

@@ -35,6 +35,7 @@ pub mod runtime;
 pub mod sink;
 pub mod source;
 pub mod stage;
+mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod topology;

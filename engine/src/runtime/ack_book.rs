@@ -5,13 +5,11 @@
 //! let go of is reported once and ends the partition's sequence until the partition is assigned anew.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use tokio::sync::Notify;
+use std::sync::{Arc, PoisonError};
 
 use crate::ack::{AckGuard, AckListener, OrderedAcks, Outcome, Resolved};
 use crate::position::Partition;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, Notify, Ordering};
 
 /// The open acknowledgements of a source.
 #[derive(Default)]

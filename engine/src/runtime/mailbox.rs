@@ -8,15 +8,14 @@
 //! sender is gone, which is how a drain travels from the sources to the sinks.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
 use crate::faults;
 use crate::metrics::StageMetrics;
+use crate::sync::{AtomicUsize, Mutex, MutexGuard, Notify, Ordering, OwnedSemaphorePermit, Semaphore};
 
 /// How much a mailbox holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,7 +228,7 @@ impl Drop for Mailbox {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
