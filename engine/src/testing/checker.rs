@@ -12,9 +12,7 @@ use super::{model, number_of};
 
 /// Checks what an ingress acknowledges, at that moment: the message is in the log or in the dead letters.
 pub fn acknowledged(world: &World, number: u64) {
-    let has = |topic| {
-        (0..world.log.partitions()).any(|p| world.log.all(topic, p).iter().any(|(_, r)| number_of(r) == number))
-    };
+    let has = |topic| world.log.has(topic, |record| number_of(record) == number);
     if !has("data") && !has("dead") {
         world.trouble.violation(format!("{number} is acknowledged, and neither in the log nor in the dead letters"));
     }

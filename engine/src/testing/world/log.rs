@@ -161,9 +161,14 @@ impl SimLog {
 
     /// Whether a record is in a topic.
     pub fn recall(&self, topic: &str, record: &Record) -> bool {
+        self.has(topic, |r| r.id == record.id)
+    }
+
+    /// Whether a topic has a record of which this holds.
+    pub fn has(&self, topic: &str, of: impl Fn(&Record) -> bool) -> bool {
         let mut inner = self.lock();
         let parts = &inner.topic(topic, self.partitions).partitions;
-        parts.iter().any(|p| p.records.iter().any(|(_, r)| r.id == record.id))
+        parts.iter().any(|p| p.records.iter().any(|(_, record)| of(record)))
     }
 
     /// The next offset that a group has to read.
