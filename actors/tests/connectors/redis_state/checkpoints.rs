@@ -29,6 +29,22 @@ async fn the_meta_is_stored_as_written_down() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_without_a_number_is_number_0() {
+    let url = Services::shared().redis_url();
+    let (store, scope) = (store(url), scope());
+    let key = format!("telemill:checkpoint:{}:events:3:meta", scope.topology);
+    let mut written = serde_json::to_value(meta(0)).unwrap();
+    written.as_object_mut().unwrap().remove("number").expect("it is a number by itself");
+    let mut command = redis::cmd("HSET");
+    command.arg(&key).arg("v").arg(1).arg("epoch").arg(3).arg("meta").arg(written.to_string());
+    let _: () = command.query_async(&mut client(url).await).await.unwrap();
+    assert_eq!(store.open(&scope, Epoch(4)).await.unwrap(), Some(meta(0)));
+    assert_eq!(store.number(&scope).await.unwrap(), 0);
+    store.save(&scope, Epoch(4), &CheckpointDelta { meta: meta(10), ..Default::default() }).await.unwrap();
+    assert_eq!(store.number(&scope).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_checkpoint_of_another_form_is_not_touched() {
     let url = Services::shared().redis_url();
     let (store, scope) = (store(url), scope());
