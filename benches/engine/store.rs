@@ -99,8 +99,8 @@ impl StateStore for MemoryStore {
         Ok(SessionPage { sessions: inner.pages[from..to].to_vec(), next })
     }
 
-    async fn list_passive(&self, _: &Scope, _: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-        Ok((Vec::new(), None))
+    async fn load_passive_page(&self, _: &Scope, _: Option<u64>) -> Result<SessionPage, StoreError> {
+        Ok(SessionPage::default())
     }
 
     async fn number(&self, _: &Scope) -> Result<u64, StoreError> {

@@ -40,6 +40,13 @@ const LOG: &[Explanation] = &[
     ),
     ("claim_retry", "The state store did not answer when the topology was to be claimed. It is tried again."),
     (
+        "devices_forgotten",
+        "Devices were forgotten: for `max_sessions`, because there was no room for another one and these were silent \
+         longest; for `forget_after`, because they were silent so long. Their alerts are resolved; a device that comes back \
+         is new. It is said once a minute at most; `telemill_devices_forgotten_total` counts them all. If devices that are \
+         in use are forgotten for `max_sessions`, raise it, or find out who makes up device ids.",
+    ),
+    (
         "journal_refused",
         "A transition that stands in the journal could not be applied to its session after a restart. The session goes on \
          from the checkpoint and derives it again, so it may be published twice.",
@@ -48,6 +55,11 @@ const LOG: &[Explanation] = &[
         "journal_unavailable",
         "The log that a keyed stage writes its transitions to could not be asked for its end, so no checkpoint is written. \
          It is tried again.",
+    ),
+    (
+        "last_words_given_up",
+        "A stage failed again and again when it was told that a device is forgotten. The device is forgotten all the same; \
+         its last presence event or the end of its alerts may be missing.",
     ),
     (
         "session_restarted",

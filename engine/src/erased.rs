@@ -86,6 +86,8 @@ impl<P: Processor> DynProcessor for P {
 pub trait DynReader: Send {
     /// [`SourceReader::next`].
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError>;
+    /// [`SourceReader::partitions`].
+    fn partitions(&self) -> u32;
     /// [`SourceReader::serving`].
     fn serving(&self) -> BoxFuture<'static, ()>;
 }
@@ -94,6 +96,9 @@ pub trait DynReader: Send {
 impl<R: SourceReader> DynReader for R {
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
         SourceReader::next(self, max_records).await
+    }
+    fn partitions(&self) -> u32 {
+        SourceReader::partitions(self)
     }
     fn serving(&self) -> BoxFuture<'static, ()> {
         SourceReader::serving(self)

@@ -11,16 +11,20 @@ use serde::de::DeserializeOwned;
 use crate::clock::{LogTime, Timestamp};
 use crate::device_id::DeviceId;
 use crate::position::{Cursor, Position};
-use crate::record::{Reason, Record};
+use crate::record::{EventId, Reason, Record};
 use crate::stage::{Outlet, StageError};
 
 /// What a session is called with.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
     /// A record of this device.
     Record(&'a Record),
     /// The session's wake-up time has come.
     Timer,
+    /// The device is forgotten, because it was silent for too long or because there is no room for one more: the session
+    /// is dropped after this step, so whatever others still believe of it is to be put right now (it is offline, its
+    /// alerts are resolved). Not called for a session that has left memory: that one has nothing to say.
+    Forgotten,
     /// A record that this stage had journalled after the checkpoint that is being restored. It is to be applied as
     /// it stands: `step` must bring the state to where it was, and must not derive it again before `now.cursor` has
     /// passed what caused it. Nothing may be emitted.
@@ -145,8 +149,9 @@ pub trait Keyed: Send + 'static {
         Err(format!("session form {version} is not the form {} that this version reads", Self::STATE_VERSION))
     }
 
-    /// The state of a device that was never seen.
-    fn open(&self, device: &DeviceId, now: Now<'_>) -> Self::Session;
+    /// The state of a device that was never seen, or that was forgotten. `first` is the id of the record that is about
+    /// to be its first; there is none when the session is opened for what the journal or the checkpoint has of it.
+    fn open(&self, device: &DeviceId, first: Option<EventId>, now: Now<'_>) -> Self::Session;
 
     /// One step. Pure: the same arguments give the same result, because a replay calls it again.
     fn step(
@@ -162,8 +167,16 @@ pub trait Keyed: Send + 'static {
     /// emitted.
     fn restored(&self, session: &Self::Session, out: &mut Effects);
 
-    /// Whether the session may leave memory now: it has nothing to wait for. It stays in the checkpoint, and comes back
-    /// with the device's next record.
+    /// What a record of this stage's journal was put down to, which is `now.cause` of the step that emitted it. After a
+    /// crash the shard keeps the record until it has come past this: a device that is forgotten and comes back before
+    /// that has the journalled transitions of its second session applied, too. A stage with a journal has to say it.
+    fn cause_of(&self, journalled: &Record) -> Option<Position> {
+        let _ = journalled;
+        None
+    }
+
+    /// Whether the session may leave memory now: it has nothing to wait for, and nobody would have to hear of it if it
+    /// were forgotten. It stays in the checkpoint, and comes back with the device's next record.
     fn may_passivate(&self, session: &Self::Session, now: Now<'_>) -> bool;
 }
 

@@ -43,6 +43,8 @@ pub struct Ledger {
     pub retries: BTreeMap<&'static str, u64>,
     /// Restarts of the stage's actor, by reason.
     pub restarts: BTreeMap<&'static str, u64>,
+    /// Devices forgotten, by reason.
+    pub forgotten: BTreeMap<&'static str, u64>,
 }
 
 impl Ledger {
@@ -88,6 +90,7 @@ pub struct StageMetrics {
     returned: Family,
     retries: Family,
     restarts: Family,
+    forgotten: Family,
     produced: Mutex<BTreeMap<String, Arc<Count>>>,
     mailbox_records: Gauge,
     mailbox_capacity: Gauge,
@@ -145,6 +148,7 @@ impl StageMetrics {
             returned: family("telemill_records_returned_total", "reason"),
             retries: family("telemill_retries_total", "reason"),
             restarts: family("telemill_restarts_total", "reason"),
+            forgotten: family("telemill_devices_forgotten_total", "reason"),
             produced: Mutex::default(),
             mailbox_records: metrics::gauge!("telemill_mailbox_records", labels.clone()),
             mailbox_capacity: metrics::gauge!("telemill_mailbox_capacity_records", labels.clone()),
@@ -222,6 +226,11 @@ impl StageMetrics {
         self.count(&self.restarts, reason, 1);
     }
 
+    /// A device was forgotten.
+    pub fn forgot(&self, reason: Reason) {
+        self.count(&self.forgotten, reason.0, 1);
+    }
+
     /// The size of a batch taken in hand.
     pub fn batch(&self, records: usize) {
         self.batch_records.record(records as f64);
@@ -281,6 +290,7 @@ impl StageMetrics {
             produced: produced.iter().map(|(outlet, count)| (outlet.clone(), own(count))).collect(),
             retries: family(&self.retries),
             restarts: family(&self.restarts),
+            forgotten: family(&self.forgotten),
         }
     }
 

@@ -63,18 +63,21 @@ pub struct Description {
     pub sessions: Option<SessionLimits>,
 }
 
-/// What bounds the sessions of a shard.
+/// What bounds the sessions of a topology.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionLimits {
     /// A device that was not heard of for this long leaves memory, once no stage of the shard waits for anything.
     pub passivate_after: Duration,
-    /// The most sessions to keep in memory.
+    /// The most devices to know, in memory and outside, each partition its share of them: for one more, the one that was
+    /// silent longest is forgotten.
     pub max_sessions: usize,
+    /// A device that was not heard of for this long is forgotten; none is for that, where there is no such time.
+    pub forget_after: Option<Duration>,
 }
 
 impl Default for SessionLimits {
     fn default() -> Self {
-        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000 }
+        SessionLimits { passivate_after: Duration::from_secs(15 * 60), max_sessions: 1_000_000, forget_after: None }
     }
 }
 

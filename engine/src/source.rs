@@ -36,6 +36,11 @@ pub trait SourceReader: Send + 'static {
     /// Must be cancel-safe: dropped before it is ready, it has lost nothing.
     fn next(&mut self, max_records: usize) -> impl Future<Output = Result<SourceEvent, SourceError>> + Send;
 
+    /// How many partitions there are, those of other instances included. It never changes while a topic exists.
+    fn partitions(&self) -> u32 {
+        1
+    }
+
     /// Resolves when the source takes what is sent to it, for the first time: from then on its stage counts as running.
     /// It is waited for while the source is read. By default a source takes everything as soon as it is built.
     fn serving(&self) -> BoxFuture<'static, ()> {

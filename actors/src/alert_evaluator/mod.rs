@@ -11,6 +11,9 @@
 //! the rule looks at no record of the device before the point where the last one was made. So a crash between writing
 //! a transition and the checkpoint that knows of it neither loses one nor makes one twice.
 //!
+//! When a device is forgotten, its alerts that are pending or firing are resolved, and the transition says why: else they
+//! would stand as firing for ever, with nobody left to end them.
+//!
 //! What a rule keeps of a device goes by the alert's name. A rule that is gone takes its alerts with it, without a
 //! word in the log; one of a new `absent_for` counts for a device from the next record on.
 

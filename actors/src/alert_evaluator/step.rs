@@ -7,6 +7,7 @@ use telemill_engine::clock::LogTime;
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::faults;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now};
+use telemill_engine::position::Position;
 use telemill_engine::record::{EventId, Record};
 use telemill_engine::stage::{Outlet, StageError};
 use telemill_engine::topology::expr::{Inputs, Slot};
@@ -19,13 +20,19 @@ use super::transition::{Entry, Transition};
 
 /// What `{{ kind }}` prints where there is no record.
 const TIMER: &str = "timer";
+/// What it prints when an alert is resolved because its device is forgotten.
+const FORGOTTEN: &str = "forgotten";
 
 impl Keyed for AlertEvaluator {
     type Session = Session;
     const STATE_VERSION: u8 = 1;
 
-    fn open(&self, _: &DeviceId, _: Now<'_>) -> Session {
-        Session::default()
+    fn open(&self, _: &DeviceId, first: Option<EventId>, _: Now<'_>) -> Session {
+        let mut session = Session::default();
+        if let Some(first) = first {
+            session.opened_by(first);
+        }
+        session
     }
 
     fn step(
@@ -41,7 +48,7 @@ impl Keyed for AlertEvaluator {
         let (now, on_record) = match input {
             // A record that had to wait its turn still happened when it was received.
             Input::Record(record) => (Now { wall: record.received_at, ..now }, true),
-            Input::Timer | Input::Journal(_) => (now, false),
+            Input::Timer | Input::Forgotten | Input::Journal(_) => (now, false),
         };
         let step = Step { stage: self, device, now, on_record };
         match input {
@@ -49,6 +56,10 @@ impl Keyed for AlertEvaluator {
             Input::Timer => {
                 session.wake = None.into();
                 step.timer(session, out);
+            }
+            Input::Forgotten => {
+                step.forgotten(session, out);
+                return Ok(());
             }
             Input::Journal(record) => step.journal(session, record)?,
         }
@@ -61,6 +72,10 @@ impl Keyed for AlertEvaluator {
         if let Some(at) = earliest {
             out.wake_at(at);
         }
+    }
+
+    fn cause_of(&self, journalled: &Record) -> Option<Position> {
+        Entry::read(journalled).ok().map(|entry| entry.cause())
     }
 
     fn may_passivate(&self, session: &Session, _: Now<'_>) -> bool {
@@ -153,6 +168,20 @@ impl Step<'_> {
         self.forget_told(session);
     }
 
+    /// Resolves what is pending or firing: nobody will ever look at this device's alerts again.
+    fn forgotten(&self, session: &mut Session, out: &mut Effects) {
+        let slots: Vec<Slot<'_>> = vec![None; self.stage.rules.plan.len()];
+        let timestamp = seconds(self.now.wall.as_secs());
+        let inputs = Inputs { device_id: self.device.as_str(), kind: FORGOTTEN, timestamp, slots: &slots };
+        for rule in &self.stage.rules.list {
+            let Some(alert) = session.alerts.get(rule.key) else { continue };
+            let is_told = alert.told.as_deref().is_some_and(|told| self.is_told(told));
+            if alert.phase != Phase::Inactive && !is_told {
+                self.change(session, rule, Phase::Inactive, &inputs, out);
+            }
+        }
+    }
+
     /// Applies a transition that was made before the restart.
     fn journal(&self, session: &mut Session, record: &Record) -> Result<(), StageError> {
         let entry = Entry::read(record)?;
@@ -240,6 +269,7 @@ impl Step<'_> {
             at: self.now.wall,
             log_time: self.now.log,
             cause: self.now.cause,
+            is_forgotten: inputs.kind == FORGOTTEN,
         };
         out.emit(Outlet::MAIN, transition.into_record());
     }

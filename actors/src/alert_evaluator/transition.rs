@@ -31,6 +31,8 @@ pub(super) struct Transition<'a> {
     pub(super) at: Timestamp,
     pub(super) log_time: LogTime,
     pub(super) cause: Position,
+    /// It is resolved only because nothing is known of the device any more.
+    pub(super) is_forgotten: bool,
 }
 
 impl Transition<'_> {
@@ -55,6 +57,7 @@ impl Transition<'_> {
             at: self.at,
             log_time: self.log_time,
             cause: self.cause.into(),
+            forgotten: self.is_forgotten,
         };
         let bytes = serde_json::to_vec(&form).expect("texts, numbers and maps with text keys have a form in JSON");
         let message = Bytes::from(bytes);
@@ -121,6 +124,8 @@ struct Written<'a> {
     at: Timestamp,
     log_time: LogTime,
     cause: Cause,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    forgotten: bool,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -200,6 +205,7 @@ mod tests {
             at: Timestamp(31_000),
             log_time: LogTime(45_000),
             cause: Position { topic, partition: 3, offset: 77, output: 0 },
+            is_forgotten: false,
         }
     }
 
@@ -217,6 +223,9 @@ mod tests {
         assert_eq!(record.message, Some(record.payload.clone()));
         assert_eq!((record.kind, record.received_at), (Kind::Alert, Timestamp(31_000)));
         assert_eq!(record.id.0.timestamp_ms(), 31_000);
+        let forgotten = Transition { is_forgotten: true, ..transition(&device, Some(&Value::Double(81.5))) };
+        let expect = expect.replace("\"offset\":77}}", "\"offset\":77},\"forgotten\":true}");
+        assert_eq!(std::str::from_utf8(&forgotten.into_record().payload).unwrap(), expect);
     }
 
     #[test]

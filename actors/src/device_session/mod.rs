@@ -13,6 +13,9 @@
 //! Only what the device itself sent makes it online: a command to a device that was never heard of waits, or is
 //! refused, like one to a device that is offline, and does not make it known.
 //!
+//! A device that is forgotten while it is online is offline with that, and the commands that wait for it come out of
+//! `expired`.
+//!
 //! Where `identity` names the device's own message id, a message that it sent twice makes it online and is dropped.
 //!
 //! The state is a plain value and a step is pure, so a replay of the log repeats every event with the same id.
@@ -66,9 +69,13 @@ pub struct DeviceSessionSpec {
     /// A device that was not heard of for this long leaves memory; it comes back with its next record.
     #[serde(default = "defaults::passivate_after")]
     pub passivate_after: HumanDuration,
-    /// The most devices to keep in memory.
+    /// The most devices to know, each partition an equal share of them. For one more, the one that was not heard of for
+    /// longest is forgotten.
     #[serde(default = "defaults::max_sessions")]
     pub max_sessions: usize,
+    /// A device that was not heard of for this long is forgotten. Not given: none is for that.
+    #[serde(default)]
+    pub forget_after: Option<HumanDuration>,
     /// The largest payload that is kept as the device's last one; 0 keeps none.
     #[serde(default = "defaults::last_payload")]
     pub last_payload: ByteSize,
@@ -130,13 +137,17 @@ impl Component for DeviceSession {
         if spec.max_sessions == 0 {
             cx.problem("max_sessions", CODE, "there would be room for no device", "such as `1000000`");
         }
+        let forget_after = spec.forget_after.map(Duration::from);
+        if forget_after.is_some_and(|after| after <= offline_after) {
+            cx.problem("forget_after", CODE, "a device would be forgotten before it is offline", "such as `30d`");
+        }
         let identity = spec.identity.and_then(|identity| identity.check(cx));
         let commands = spec.commands.and_then(|commands| cx.command_sink("commands", commands));
         (cx.problems.len() == before).then(|| CheckedDeviceSession {
             offline_after,
             last_payload: usize::try_from(u64::from(spec.last_payload)).unwrap_or(usize::MAX),
             identity,
-            limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions },
+            limits: SessionLimits { passivate_after, max_sessions: spec.max_sessions, forget_after },
             commands,
         })
     }

@@ -6,7 +6,7 @@ use telemill_engine::clock::LogTime;
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::faults;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, read_session};
-use telemill_engine::record::{Kind, Reason, Record};
+use telemill_engine::record::{EventId, Kind, Reason, Record};
 use telemill_engine::stage::StageError;
 
 use super::queue::Queued;
@@ -31,7 +31,7 @@ impl Keyed for DeviceSession {
         }
     }
 
-    fn open(&self, _: &DeviceId, _: Now<'_>) -> Session {
+    fn open(&self, _: &DeviceId, _: Option<EventId>, _: Now<'_>) -> Session {
         Session::default()
     }
 
@@ -74,6 +74,7 @@ impl Keyed for DeviceSession {
                 }
             }
             Input::Timer => self.timer(device, session, now, out),
+            Input::Forgotten => forgotten(device, session, now, out),
             // This stage keeps no journal.
             Input::Journal(_) => {}
         }
@@ -208,6 +209,16 @@ fn show(device: &DeviceId, session: &mut Session, connected: Connected, now: Now
 fn send(device: &DeviceId, session: &mut Session, command: &Queued, out: &mut Effects) {
     session.commands += 1;
     out.emit(COMMANDS, command::for_device(device, command));
+}
+
+/// Nobody goes on believing that the device is online, and commands that wait for it do not just vanish.
+fn forgotten(device: &DeviceId, session: &mut Session, now: Now<'_>, out: &mut Effects) {
+    if session.is_online() {
+        show(device, session, Connected::Offline, now, out);
+    }
+    for queued in session.queue.take().into_iter().flat_map(|queue| queue.into_commands()) {
+        expired(device, queued, out);
+    }
 }
 
 fn expired(device: &DeviceId, command: Queued, out: &mut Effects) {

@@ -408,11 +408,34 @@ proptest! {
     }
 }
 
+#[test]
+fn who_is_forgotten_is_offline_and_its_commands_have_expired() {
+    let mut rig = Rig::new();
+    rig.heard(Kind::Hello, "");
+    let out = rig.step(Input::Forgotten).unwrap();
+    let offline = r#"{"v":1,"device_id":"d1","state":"offline","at":1700000000000,"sequence":2}"#;
+    assert_eq!(emitted(&out), [format!("presence {offline}")]);
+    let mut rig = Rig::new();
+    rig.command("1", Some(1000)).unwrap();
+    rig.command("2", Some(9000)).unwrap();
+    let out = rig.step(Input::Forgotten).unwrap();
+    let expired: Vec<_> = emitted(&out).into_iter().map(|line| line.starts_with("expired ")).collect();
+    assert_eq!(expired, [true, true], "and no presence: it was never heard of");
+    // One that may leave memory has nothing to say.
+    let mut rig = Rig::new();
+    rig.heard(Kind::Hello, "");
+    rig.log += 60_000;
+    rig.timer();
+    assert!(rig.may_passivate());
+    assert_eq!(emitted(&rig.step(Input::Forgotten).unwrap()), Vec::<String>::new());
+}
+
 fn spec() -> DeviceSessionSpec {
     DeviceSessionSpec {
         offline_after: defaults::offline_after(),
         passivate_after: defaults::passivate_after(),
         max_sessions: defaults::max_sessions(),
+        forget_after: None,
         last_payload: defaults::last_payload(),
         identity: None,
         commands: None,
@@ -459,6 +482,7 @@ fn the_defaults_are_good_and_described() {
     assert_eq!(problems, []);
     let limits = DeviceSession::describe(&stage.unwrap()).sessions.unwrap();
     assert_eq!((limits.passivate_after, limits.max_sessions), (Duration::from_secs(900), 1_000_000));
+    assert_eq!(limits.forget_after, None);
 }
 
 #[test]
@@ -485,6 +509,8 @@ fn every_bad_value_is_reported_where_it_stands() {
         DeviceSessionSpec { passivate_after: zero(), max_sessions: 0, ..spec() },
         &["passivate_after", "max_sessions"],
     );
+    let as_soon = Some(defaults::offline_after());
+    check(DeviceSessionSpec { forget_after: as_soon, ..spec() }, &["forget_after"]);
     check(DeviceSessionSpec { commands: commands("elsewhere"), ..spec() }, &["commands.connection"]);
     check(DeviceSessionSpec { identity: identity(r#""payload""#), ..spec() }, &["identity"]);
     check(DeviceSessionSpec { identity: identity(r#""payload.id >""#), ..spec() }, &["identity"]);

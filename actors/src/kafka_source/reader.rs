@@ -16,6 +16,10 @@ impl KafkaReader {
 }
 
 impl SourceReader for KafkaReader {
+    fn partitions(&self) -> u32 {
+        self.0.0.partitions()
+    }
+
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
         let shared = &self.0.0;
         loop {

@@ -34,22 +34,17 @@ pub(super) async fn open(link: &Link, scope: &Scope, epoch: Epoch) -> Result<Opt
     serde_json::from_str(&answer.text(0)).map(Some).map_err(corrupt)
 }
 
-pub(super) async fn load_live(link: &Link, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
-    let key = key(scope, "live");
+/// A page of the sessions that are `what`: `live` or `passive`.
+pub(super) async fn load_page(
+    link: &Link,
+    scope: &Scope,
+    what: &str,
+    page: Option<u64>,
+) -> Result<SessionPage, StoreError> {
+    let key = key(scope, what);
     let (sessions, next) = scan(link, &key, page).await?;
     let sessions = sessions.into_iter().map(|(name, session)| Ok((device(&key, &name)?, Bytes::from(session))));
     Ok(SessionPage { sessions: sessions.collect::<Result<_, StoreError>>()?, next })
-}
-
-pub(super) async fn list_passive(
-    link: &Link,
-    scope: &Scope,
-    page: Option<u64>,
-) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-    let key = key(scope, "passive");
-    let (sessions, next) = scan(link, &key, page).await?;
-    let devices = sessions.into_iter().map(|(name, _)| device(&key, &name));
-    Ok((devices.collect::<Result<_, StoreError>>()?, next))
 }
 
 pub(super) async fn number(link: &Link, scope: &Scope) -> Result<u64, StoreError> {

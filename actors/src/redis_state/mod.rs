@@ -123,11 +123,11 @@ impl StateStore for RedisState {
     }
 
     async fn load_live(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
-        checkpoints::load_live(&self.link, scope, page).await
+        checkpoints::load_page(&self.link, scope, "live", page).await
     }
 
-    async fn list_passive(&self, scope: &Scope, page: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-        checkpoints::list_passive(&self.link, scope, page).await
+    async fn load_passive_page(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
+        checkpoints::load_page(&self.link, scope, "passive", page).await
     }
 
     async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {

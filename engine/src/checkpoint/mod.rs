@@ -182,8 +182,8 @@ pub trait StateStore: Send + Sync {
     async fn open(&self, scope: &Scope, epoch: Epoch) -> Result<Option<CheckpointMeta>, StoreError>;
     /// A page of the live sessions; `None` for the first.
     async fn load_live(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError>;
-    /// The devices that have a passivated session, page by page.
-    async fn list_passive(&self, scope: &Scope, page: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError>;
+    /// A page of the passivated sessions; `None` for the first.
+    async fn load_passive_page(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError>;
     /// The number of a scope's checkpoint; 0 when there is none, or when it has none. Asked for behind sessions that were
     /// read, it tells whether they are of the checkpoint that they are taken for.
     async fn number(&self, scope: &Scope) -> Result<u64, StoreError>;
@@ -227,7 +227,7 @@ impl StateStore for NoStore {
     async fn load_live(&self, _: &Scope, _: Option<u64>) -> Result<SessionPage, StoreError> {
         self.unavailable()
     }
-    async fn list_passive(&self, _: &Scope, _: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
+    async fn load_passive_page(&self, _: &Scope, _: Option<u64>) -> Result<SessionPage, StoreError> {
         self.unavailable()
     }
     async fn number(&self, _: &Scope) -> Result<u64, StoreError> {

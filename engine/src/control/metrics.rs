@@ -58,6 +58,8 @@ fn describe() {
     describe_histogram!("telemill_stage_duration_seconds", "Time from taking a batch in hand to being done with it");
     describe_histogram!("telemill_end_to_end_seconds", "Age of the oldest record of a batch when it was written");
     describe_gauge!("telemill_sessions_active", "Sessions in memory");
+    describe_gauge!("telemill_sessions_passivated", "Sessions that have left memory and can come back");
+    describe_counter!("telemill_devices_forgotten_total", "Devices whose session was dropped for good");
     describe_gauge!("telemill_devices_online", "Devices seen within offline_after");
     describe_gauge!("telemill_alerts", "Alerts pending or firing");
     describe_gauge!("telemill_kafka_lag_records", "Records behind the end of a partition");
@@ -73,6 +75,8 @@ pub(super) async fn page(state: web::Data<ControlState>) -> HttpResponse {
         let directory = &running.view.directory;
         metrics::gauge!("telemill_sessions_active", "topology" => topology.clone())
             .set(directory.session_count() as f64);
+        metrics::gauge!("telemill_sessions_passivated", "topology" => topology.clone())
+            .set(directory.passivated_count() as f64);
         metrics::gauge!("telemill_devices_online", "topology" => topology.clone()).set(directory.online_count() as f64);
         match running.view.state() {
             // Not known yet.

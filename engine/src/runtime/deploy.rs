@@ -26,6 +26,7 @@ use super::cell::{Cell, DeadLetters, StageCommon, StageLimits, seed_of};
 use super::claim::{keep_claim, take_claim};
 use super::deployment::{Deployment, Member};
 use super::directory::Directory;
+use super::forgets::Forgets;
 use super::mailbox::{Capacity, MailboxSender, mailbox};
 use super::outlet::{ShardSwitch, Target, Wires};
 use super::placement::{Home, Placement};
@@ -392,6 +393,7 @@ impl Wiring {
             entry,
             time: description.time.unwrap_or(TimeMode::Marks),
             limits,
+            forgets: Forgets::default(),
             checkpoint_every: self.plan.checkpoint_every,
         })
     }

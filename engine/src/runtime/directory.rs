@@ -151,17 +151,17 @@ impl Directory {
         self.0.online.load(Ordering::Relaxed)
     }
 
+    /// How many devices have a session that has left memory.
+    pub fn passivated_count(&self) -> usize {
+        self.0.passivated.len()
+    }
+
     /// How many sessions are in memory.
     pub fn session_count(&self) -> usize {
         self.0.sessions.load(Ordering::Relaxed)
     }
 
-    /// A session has come into memory; how many there are now.
-    pub(crate) fn session_opened(&self) -> usize {
-        self.0.sessions.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Sessions have been read into memory.
+    /// Sessions have come into memory.
     pub(crate) fn sessions_opened(&self, count: usize) {
         self.0.sessions.fetch_add(count, Ordering::Relaxed);
     }

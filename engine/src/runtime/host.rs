@@ -8,6 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::device_id::DeviceId;
 use crate::keyed::{Effects, Input, Keyed, Now, read_session};
+use crate::position::Position;
+use crate::record::{EventId, Record};
 use crate::stage::StageError;
 
 /// Why a step did not get through. The session is as it was before.
@@ -22,7 +24,7 @@ pub enum StepFailure {
 /// The sessions of one keyed stage in one shard, by slot.
 pub trait KeyedHost: Send {
     /// Fills an empty slot with the state of a device that was never seen.
-    fn open(&mut self, slot: u32, device: &DeviceId, now: Now<'_>);
+    fn open(&mut self, slot: u32, device: &DeviceId, first: Option<EventId>, now: Now<'_>);
     /// One step; effects count only when it returns `Ok`.
     fn step(
         &mut self,
@@ -44,6 +46,8 @@ pub trait KeyedHost: Send {
     fn state_version(&self) -> u8;
     /// [`Keyed::restored`].
     fn restored(&self, slot: u32, out: &mut Effects);
+    /// [`Keyed::cause_of`].
+    fn cause_of(&self, journalled: &Record) -> Option<Position>;
     /// [`Keyed::may_passivate`].
     fn may_passivate(&self, slot: u32, now: Now<'_>) -> bool;
 }
@@ -73,8 +77,8 @@ impl<K: Keyed> Table<K> {
 }
 
 impl<K: Keyed> KeyedHost for Table<K> {
-    fn open(&mut self, slot: u32, device: &DeviceId, now: Now<'_>) {
-        let session = self.stage.open(device, now);
+    fn open(&mut self, slot: u32, device: &DeviceId, first: Option<EventId>, now: Now<'_>) {
+        let session = self.stage.open(device, first, now);
         self.fill(slot, session);
     }
 
@@ -131,6 +135,10 @@ impl<K: Keyed> KeyedHost for Table<K> {
 
     fn restored(&self, slot: u32, out: &mut Effects) {
         self.stage.restored(self.session(slot), out);
+    }
+
+    fn cause_of(&self, journalled: &Record) -> Option<Position> {
+        self.stage.cause_of(journalled)
     }
 
     fn may_passivate(&self, slot: u32, now: Now<'_>) -> bool {

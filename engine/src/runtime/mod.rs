@@ -10,6 +10,7 @@ mod deploy;
 mod deployment;
 mod directory;
 mod flight;
+mod forgets;
 mod host;
 mod mailbox;
 mod outlet;

@@ -53,14 +53,15 @@ impl Shards {
 }
 
 impl ShardControl for Shards {
-    fn open(&self, partition: Partition) -> BoxFuture<'_, Result<Cursor, String>> {
+    fn open(&self, partition: Partition, partitions: u32) -> BoxFuture<'_, Result<Cursor, String>> {
         async move {
             self.close(partition).await;
             let common = &self.group.stages[0].common;
             let mut backoff = common.backoff();
             let (shard, cursor, sender) = loop {
                 let (sender, mailbox) = mailbox(self.capacity, common.metrics.clone());
-                match ShardCell::open(self.group.clone(), partition, mailbox, self.directory.clone()).await {
+                let (group, directory) = (self.group.clone(), self.directory.clone());
+                match ShardCell::open(group, partition, partitions, mailbox, directory).await {
                     Ok((shard, cursor)) => break (shard, cursor, sender),
                     Err(OpenError::Broken(why)) => return Err(why),
                     Err(OpenError::Unavailable(why)) => {

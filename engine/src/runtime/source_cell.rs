@@ -36,8 +36,8 @@ use super::status::StageState;
 /// The shards that hang on a source, as the source sees them.
 pub trait ShardControl: Send + Sync {
     /// Opens the shard of a partition from its checkpoint and leads the partition's batches to it; the cursor up to
-    /// which it has everything. A shard that was open is closed first.
-    fn open(&self, partition: Partition) -> BoxFuture<'_, Result<Cursor, String>>;
+    /// which it has everything. A shard that was open is closed first. `partitions`: how many the source has.
+    fn open(&self, partition: Partition, partitions: u32) -> BoxFuture<'_, Result<Cursor, String>>;
     /// Closes the shard of a partition: returns once it has dealt with everything it was sent, and everything that it
     /// sent is resolved.
     fn close(&self, partition: Partition) -> BoxFuture<'_, ()>;
@@ -163,7 +163,8 @@ impl SourceCell {
             serving.await;
             status.set(StageState::Running);
         };
-        let mut reading = Reading { common, wires, followers, stop, book, begun };
+        let partitions = reader.partitions();
+        let mut reading = Reading { common, wires, followers, stop, book, begun, partitions };
         let result = {
             let read = pin!(async {
                 let end = match select(pin!(reading.run(&mut *reader)), pin!(announce)).await {
@@ -254,6 +255,8 @@ struct Reading<'a> {
     stop: &'a mut watch::Receiver<bool>,
     book: &'a AckBook,
     begun: &'a mut BTreeMap<Partition, Cursor>,
+    /// How many partitions the source has, whoever reads them.
+    partitions: u32,
 }
 
 impl Reading<'_> {
@@ -374,7 +377,7 @@ impl Reading<'_> {
             }
         }
         if let Some(shards) = &self.followers.shards {
-            include(shards.open(partition).await?);
+            include(shards.open(partition, self.partitions).await?);
         }
         if faults::mutant("seek_to_commit") {
             return Ok(ResumeAt::Committed);

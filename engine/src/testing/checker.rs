@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::device_id::DeviceId;
 use crate::position::{Epoch, Partition, TopicId};
 use crate::record::{Kind, Record};
+use crate::registry::SessionLimits;
 
 use super::fakes::{GROUP, SimShape, Transition};
 use super::world::{Poison, SimTable, Tables, World};
@@ -66,7 +67,7 @@ pub fn check(world: &World) {
                 .violation(format!("{} is poison for the keyed stage and not in the dead letters", number_of(record)));
         }
     }
-    journal(world);
+    journal(world, &world.limits());
     owners(world);
 }
 
@@ -157,9 +158,9 @@ fn table(
 }
 
 /// The journal has exactly the transitions that the log makes.
-fn journal(world: &World) {
+fn journal(world: &World, limits: &SessionLimits) {
     for partition in 0..world.log.partitions() {
-        let expected = model::transitions(world, partition);
+        let expected = model::transitions(world, partition, limits);
         let mut found: BTreeMap<DeviceId, Vec<Transition>> = BTreeMap::new();
         for (_, record) in world.log.all("alerts", partition) {
             match serde_json::from_slice(&record.payload) {

@@ -8,16 +8,20 @@ use crate::clock::LogTime;
 use crate::device_id::DeviceId;
 use crate::position::Partition;
 use crate::record::{Kind, Record};
+use crate::registry::SessionLimits;
 
-use super::fakes::{OFFLINE_AFTER, Transition, TransitionKind};
+use super::fakes::{OFFLINE_AFTER, Transition, TransitionKind, incarnation};
 use super::world::{Poison, World};
 
 #[derive(Default)]
 struct Device {
+    incarnation: u64,
+    /// When the last record came, fit or not.
+    seen: u64,
     count: u64,
     last: u64,
     online: bool,
-    made: Vec<Transition>,
+    sequence: u64,
 }
 
 #[derive(Default)]
@@ -26,19 +30,28 @@ struct Shard {
     alive: u64,
     last_mark: Option<u64>,
     cause: Option<(u128, i64)>,
+    most: usize,
+    forget_after: Option<u64>,
     devices: BTreeMap<DeviceId, Device>,
+    made: BTreeMap<DeviceId, Vec<Transition>>,
 }
 
 /// The transitions of every device of a partition, derived from the log alone.
-pub(super) fn transitions(world: &World, partition: Partition) -> BTreeMap<DeviceId, Vec<Transition>> {
-    let mut shard = Shard::default();
+pub(super) fn transitions(
+    world: &World,
+    partition: Partition,
+    limits: &SessionLimits,
+) -> BTreeMap<DeviceId, Vec<Transition>> {
+    let most = limits.max_sessions.div_ceil(world.log.partitions() as usize);
+    let forget_after = limits.forget_after.map(|after| after.as_millis() as u64);
+    let mut shard = Shard { most, forget_after, ..Shard::default() };
     for record in merged(world, partition) {
         match record.kind {
             Kind::Mark => shard.mark(&record),
             _ => shard.record(&record),
         }
     }
-    shard.devices.into_iter().map(|(device, state)| (device, state.made)).filter(|(_, made)| !made.is_empty()).collect()
+    shard.made
 }
 
 /// Data and marks in the order in which a source gives them out.
@@ -80,36 +93,59 @@ impl Shard {
             self.now = self.now.max(self.alive + record.received_at.0.saturating_sub(last).min(1000));
         }
         self.timers();
+        let (now, cause) = (self.now, place(record));
+        if !self.devices.contains_key(&record.device) {
+            while self.devices.len() >= self.most {
+                self.forget_longest_silent(cause);
+            }
+        }
+        let device = self
+            .devices
+            .entry(record.device.clone())
+            .or_insert_with(|| Device { incarnation: incarnation(record.id), ..Device::default() });
+        device.seen = now;
         if Poison::of(&record.payload) == Poison::Keyed {
             return;
         }
-        let (now, cause) = (self.now, place(record));
-        let device = self.devices.entry(record.device.clone()).or_default();
-        if !device.online {
-            device.online = true;
-            device.make(TransitionKind::Online, now, cause);
+        let mut kinds = Vec::new();
+        if !std::mem::replace(&mut device.online, true) {
+            kinds.push(TransitionKind::Online);
         }
         device.count += 1;
         device.last = now;
         if device.count.is_multiple_of(3) {
-            device.make(TransitionKind::Third, now, cause);
+            kinds.push(TransitionKind::Third);
         }
+        kinds.into_iter().for_each(|kind| self.make(&record.device, kind, cause));
     }
 
     fn timers(&mut self) {
-        let (now, cause) = (self.now, self.cause);
-        for device in self.devices.values_mut() {
-            if device.online && now >= device.last + OFFLINE_AFTER.as_millis() as u64 {
-                device.online = false;
-                device.make(TransitionKind::Offline, now, cause);
-            }
+        let silent = |d: &Device| d.online && self.now >= d.last + OFFLINE_AFTER.as_millis() as u64;
+        let offline: Vec<_> = self.devices.iter().filter(|(_, d)| silent(d)).map(|(name, _)| name.clone()).collect();
+        for name in offline {
+            self.make(&name, TransitionKind::Offline, self.cause);
+            self.devices.entry(name).or_default().online = false;
+        }
+        let Some(after) = self.forget_after else { return };
+        while self.devices.values().any(|d| self.now >= d.seen + after) {
+            self.forget_longest_silent(self.cause);
         }
     }
-}
 
-impl Device {
-    fn make(&mut self, kind: TransitionKind, now: u64, cause: Option<(u128, i64)>) {
-        let sequence = self.made.len() as u64 + 1;
-        self.made.push(Transition { sequence, kind, log_time: LogTime(now), cause });
+    fn forget_longest_silent(&mut self, cause: Option<(u128, i64)>) {
+        let longest = self.devices.iter().min_by_key(|(name, d)| (d.seen, *name)).map(|(name, _)| name.clone());
+        let Some(name) = longest else { return };
+        if self.devices[&name].online {
+            self.make(&name, TransitionKind::Forgotten, cause);
+        }
+        self.devices.remove(&name);
+    }
+
+    fn make(&mut self, name: &DeviceId, kind: TransitionKind, cause: Option<(u128, i64)>) {
+        let Some(device) = self.devices.get_mut(name) else { return };
+        device.sequence += 1;
+        let Device { incarnation, sequence, .. } = *device;
+        let made = Transition { incarnation, sequence, kind, log_time: LogTime(self.now), cause };
+        self.made.entry(name.clone()).or_default().push(made);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use telemill_engine::device_id::DeviceId;
 use telemill_engine::keyed::{Effects, Input, Keyed, Now, read_session};
-use telemill_engine::record::Reason;
+use telemill_engine::record::{EventId, Reason};
 use telemill_engine::registry::StageFactory;
 use telemill_engine::runtime::Ended;
 use telemill_engine::stage::StageError;
@@ -22,7 +22,7 @@ impl Keyed for Old {
     type Session = u64;
     const STATE_VERSION: u8 = 1;
 
-    fn open(&self, _: &DeviceId, _: Now<'_>) -> u64 {
+    fn open(&self, _: &DeviceId, _: Option<EventId>, _: Now<'_>) -> u64 {
         0
     }
 
@@ -51,7 +51,7 @@ impl Keyed for New {
         Ok(("from the old form".to_owned(), read_session(bytes)?))
     }
 
-    fn open(&self, _: &DeviceId, _: Now<'_>) -> Self::Session {
+    fn open(&self, _: &DeviceId, _: Option<EventId>, _: Now<'_>) -> Self::Session {
         Default::default()
     }
 

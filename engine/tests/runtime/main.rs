@@ -6,6 +6,7 @@ mod alert_log;
 mod backpressure;
 mod common;
 mod drain;
+mod forget;
 mod forms;
 mod gap;
 mod outage;

@@ -20,7 +20,7 @@ use telemill_engine::topology::Plan;
 use super::common::*;
 
 /// A source with a keyed stage, and sinks behind its two outlets.
-fn shard_plan(world: &Arc<World>, main: StageFactory, alerts: StageFactory, dead: &Collected) -> Plan {
+pub(super) fn shard_plan(world: &Arc<World>, main: StageFactory, alerts: StageFactory, dead: &Collected) -> Plan {
     let [a, b] = [world.clone(), world.clone()];
     PlanBuilder::new(world.state.clone(), writes(dead))
         .stage("source", &[], source(move |_| Ok(SimSource::new(&a))))
@@ -41,7 +41,7 @@ fn poison(device: &str, number: usize) -> Record {
 }
 
 /// A mark that vouches for one second up to `second`.
-fn mark(world: &World, second: u64) {
+pub(super) fn mark(world: &World, second: u64) {
     let (since, time) = (BASE.0 + second * 1000 - 1000, BASE.0 + second * 1000);
     let upto = world.log.end("data", 0) - 1;
     let body = format!(
@@ -56,11 +56,11 @@ fn mark(world: &World, second: u64) {
     );
 }
 
-fn data(world: &World, device: &str, number: usize) {
+pub(super) fn data(world: &World, device: &str, number: usize) {
     world.log.append("data", 0, record(device, number));
 }
 
-fn transitions(alerts: &Collected, device: &str) -> Vec<TransitionKind> {
+pub(super) fn transitions(alerts: &Collected, device: &str) -> Vec<TransitionKind> {
     let device: DeviceId = device.parse().unwrap();
     let of_it = alerts.records().into_iter().filter(|r| r.device == device);
     of_it.map(|r| serde_json::from_slice::<Transition>(&r.payload).unwrap().kind).collect()

@@ -21,23 +21,27 @@ fn rules() -> Vec<RuleSpec> {
     ]
 }
 
-/// One thing in the log: how far the time moves, and a record of a device, perhaps with a value; or a mark.
-type Happening = (u64, Option<(usize, Option<u8>)>);
+/// One thing in the log: how far the time moves, and a record of a device, perhaps with a value, or a mark; and the device
+/// that is forgotten for it.
+type Happening = (u64, Option<(usize, Option<u8>)>, Option<usize>);
 
 fn happening() -> impl Strategy<Value = Happening> {
     let record = (0usize..3, proptest::option::weighted(0.9, 0u8..11));
-    let short = (prop_oneof![1 => Just(0u64), 3 => 0u64..4_000], proptest::option::weighted(0.8, record));
-    let long = (4_000u64..30_000, Just(None));
+    let forgets = proptest::option::weighted(0.1, 0usize..3);
+    let record = proptest::option::weighted(0.8, record);
+    let short = (prop_oneof![1 => Just(0u64), 3 => 0u64..4_000], record, forgets.clone());
+    let long = (4_000u64..30_000, Just(None), forgets);
     prop_oneof![8 => short, 1 => long]
 }
 
 fn log_of(happenings: &[Happening], ways: Ways) -> Vec<Next> {
     let mut log = 0;
-    let mut next = vec![Next { log, record: None }];
-    for (index, (pause, record)) in happenings.iter().enumerate() {
+    let mut next = vec![Next { log, record: None, forgets: None }];
+    for (index, (pause, record, forgets)) in happenings.iter().enumerate() {
         log += pause;
         let payload = |t: &Option<u8>| t.map_or("{}".to_owned(), |t| format!(r#"{{"t":{t},"u":"unit {index}"}}"#));
-        next.push(Next { log, record: record.as_ref().map(|(device, t)| (*device, payload(t))) });
+        let record = record.as_ref().map(|(device, t)| (*device, payload(t)));
+        next.push(Next { log, record, forgets: *forgets });
     }
     next.retain(|next| next.record.is_some() || !ways.no_marks);
     next
@@ -89,12 +93,14 @@ fn disturbed(log: &[Next], ways: Ways, troubles: &[(usize, Trouble)]) -> Vec<Str
         match trouble {
             Trouble::Checkpoint { read_before } => {
                 (saved, resume, durable) = (shard.checkpoint(), at, shard.journal.len());
-                from = durable.saturating_sub(*read_before);
+                if shard.ahead.is_empty() {
+                    from = durable.saturating_sub(*read_before);
+                }
             }
             Trouble::Crash { lost } => {
                 let kept = shard.journal.len().saturating_sub(*lost).max(durable);
                 shard.journal.truncate(kept);
-                shard.restore(&saved, from);
+                shard.restore(&saved, from, false);
                 at = resume;
                 durable = kept;
             }
@@ -118,6 +124,7 @@ fn ways() -> impl Strategy<Value = Ways> {
 struct Seen {
     alertname: String,
     device_id: String,
+    incarnation: String,
     state: String,
     sequence: u32,
 }
@@ -141,11 +148,12 @@ proptest! {
         happenings in proptest::collection::vec(happening(), 0..120),
         ways in ways(),
     ) {
-        let mut last: BTreeMap<(String, String), (u32, String)> = BTreeMap::new();
+        let mut last: BTreeMap<[String; 3], (u32, String)> = BTreeMap::new();
         for message in undisturbed(&log_of(&happenings, ways), ways) {
-            let Seen { alertname, device_id, state, sequence } = serde_json::from_str(&message).unwrap();
+            let Seen { alertname, device_id, incarnation, state, sequence } = serde_json::from_str(&message).unwrap();
+            let alert = [alertname.clone(), device_id, incarnation];
             let held = matches!(&*alertname, "Hot" | "Wide" | "Long");
-            let (number, before) = last.get(&(alertname.clone(), device_id.clone())).cloned().unwrap_or_default();
+            let (number, before) = last.get(&alert).cloned().unwrap_or_default();
             prop_assert_eq!(sequence, number + 1, "{}", &message);
             let follows = match &*state {
                 "pending" => held && matches!(&*before, "" | "resolved"),
@@ -153,7 +161,7 @@ proptest! {
                 _ => matches!(&*before, "pending" | "firing"),
             };
             prop_assert!(follows, "{} after {}", &message, before);
-            last.insert((alertname, device_id), (sequence, state));
+            last.insert(alert, (sequence, state));
         }
     }
 }

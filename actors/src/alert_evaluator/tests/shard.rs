@@ -20,6 +20,8 @@ pub(super) struct Next {
     pub(super) log: u64,
     /// A record of this device with this payload; none: a mark.
     pub(super) record: Option<(usize, String)>,
+    /// With it there is no room any more for this device.
+    pub(super) forgets: Option<usize>,
 }
 
 /// What a shard may do one way or the other, and the rules must not mind.
@@ -55,6 +57,8 @@ pub(super) struct Shard {
     /// The last mark, or the last record where there are no marks.
     clock: Position,
     pub(super) journal: Vec<Record>,
+    /// What the journal has of the life before, and this one has not come to.
+    pub(super) ahead: Vec<Record>,
 }
 
 /// What outlives a crash besides the journal.
@@ -87,6 +91,7 @@ impl Shard {
             cursor: Cursor::default(),
             clock: position(topic(0), 0),
             journal: Vec::new(),
+            ahead: Vec::new(),
         }
     }
 
@@ -102,12 +107,33 @@ impl Shard {
         self.fire_until(to);
         self.pass(place, is_clock);
         self.log = to;
+        if let Some(device) = next.forgets.filter(|device| self.devices[*device].session.is_some()) {
+            self.step(device, Input::Forgotten, if is_clock { self.clock } else { place });
+            (self.devices[device].session, self.devices[device].wake) = (None, None);
+        }
         if let Some((device, payload)) = &next.record {
             let id = EventId(Ulid::from_parts(WALL + to.0, offset as u128 + 1));
             let name = self.devices[*device].device.clone();
             let payload = Bytes::copy_from_slice(payload.as_bytes());
             let record = Record::new(id, name, Kind::Data, payload, Timestamp(WALL + to.0));
+            self.open(*device, &record);
             self.step(*device, Input::Record(&record), place);
+        }
+        let Shard { stage, cursor, .. } = self;
+        let cause = |record: &Record| stage.cause_of(record).expect("it was written here");
+        let is_passed = |cause: Position| cursor.get(cause.topic).is_some_and(|done| done > cause.offset);
+        self.ahead.retain(|record| !is_passed(cause(record)));
+    }
+
+    /// A session for a device that has none, which knows what the journal has of it already.
+    fn open(&mut self, index: usize, first: &Record) {
+        if self.devices[index].session.is_some() {
+            return;
+        }
+        let now = Now { log: self.log, wall: first.received_at, cursor: &self.cursor, cause: self.clock };
+        self.devices[index].session = Some(self.stage.open(&first.device, Some(first.id), now));
+        for record in self.ahead.clone().iter().filter(|record| record.device == first.device) {
+            self.step(index, Input::Journal(record), self.clock);
         }
     }
 
@@ -143,7 +169,7 @@ impl Shard {
         let now = Now { log: self.log, wall: Timestamp(WALL + self.log.0), cursor: &self.cursor, cause };
         let silent = matches!(input, Input::Journal(_));
         let Hosted { device, session, wake } = &mut self.devices[index];
-        let session = session.get_or_insert_with(|| self.stage.open(device, now));
+        let session = session.get_or_insert_with(|| self.stage.open(device, None, now));
         let mut out = Effects::default();
         self.stage.step(device, session, input, now, &mut out).unwrap();
         assert!(!out.is_forwarded());
@@ -181,8 +207,9 @@ impl Shard {
         }
     }
 
-    /// A new life from a checkpoint, and from the journal behind `from`.
-    pub(super) fn restore(&mut self, checkpoint: &Checkpoint, from: usize) {
+    /// A new life from a checkpoint, and from the journal behind `from`. Where there is no checkpoint, the journal is all
+    /// that is known of a device.
+    pub(super) fn restore(&mut self, checkpoint: &Checkpoint, from: usize, is_lost: bool) {
         let Checkpoint { sessions, log, cursor, clock } = checkpoint.clone();
         let clock = if self.ways.forgets_clock { Position::default() } else { clock };
         (self.log, self.cursor, self.clock) = (log, cursor, clock);
@@ -198,8 +225,11 @@ impl Shard {
         for at in from..self.journal.len() {
             let record = self.journal[at].clone();
             let index = self.devices.iter().position(|hosted| hosted.device == record.device).unwrap();
-            self.step(index, Input::Journal(&record), clock);
+            if is_lost || self.devices[index].session.is_some() {
+                self.step(index, Input::Journal(&record), clock);
+            }
         }
+        self.ahead = if is_lost { Vec::new() } else { self.journal[from..].to_vec() };
     }
 
     /// The journal's messages, device by device: between devices there is no order.

@@ -20,7 +20,7 @@ fn told(rules: Vec<RuleSpec>, story: Story<'_>) -> Shard {
     let mut shard = Shard::new(stage(rules), 1, ways);
     for (offset, (at, payload)) in story.iter().enumerate() {
         let record = payload.map(|payload| (0, payload.to_owned()));
-        shard.handle(offset, &Next { log: at * 1000, record });
+        shard.handle(offset, &Next { log: at * 1000, record, forgets: None });
     }
     shard
 }
@@ -134,6 +134,29 @@ fn rules_do_not_know_of_each_other() {
 }
 
 #[test]
+fn alerts_of_a_device_that_is_forgotten_are_resolved_and_it_comes_back_as_a_new_one() {
+    let mut shard = told(vec![hot(), hot_for_long(), absence("Silent", 600)], &[(0, HOT), (10, HOT)]);
+    shard.handle(2, &Next { log: 20_000, record: None, forgets: Some(0) });
+    let expect = [
+        "0 Hot firing #1 since 0: 81",
+        "0 Long pending #1 since 0: 81",
+        "20 Hot resolved #2 since 0: null",
+        "20 Long resolved #2 since 0: null",
+    ];
+    assert_eq!(lines(&shard), expect);
+    let says = |record: &Record| serde_json::from_slice::<serde_json::Value>(&record.payload).unwrap();
+    let forgotten: Vec<_> = shard.journal.iter().map(|record| says(record).get("forgotten").is_some()).collect();
+    assert_eq!(forgotten, [false, false, true, true], "it is said why");
+    shard.handle(3, &Next { log: 30_000, record: Some((0, r#"{"t":81}"#.to_owned())), forgets: None });
+    assert_eq!(lines(&shard)[4..], ["30 Hot firing #1 since 30: 81", "30 Long pending #1 since 30: 81"]);
+    assert_ne!(says(&shard.journal[0])["fingerprint"], says(&shard.journal[4])["fingerprint"]);
+}
+
+fn hot_for_long() -> RuleSpec {
+    condition("Long", "payload.t > 80").held(100)
+}
+
+#[test]
 fn texts_print_what_was_measured_also_when_a_timer_fires() {
     let texts = [("a", "{{ device_id }} at {{ value }} {{ payload.unit }}"), ("b", "{{ kind }} {{ timestamp }}")];
     let rule = hot().held(30).annotations(&texts).label("severity", "critical").label("site", "{{ payload.site }}");
@@ -166,12 +189,12 @@ fn what_rules_of_other_names_kept_is_dropped() {
     let checkpoint = shard.checkpoint();
     shard.stage = stage(vec![hot(), absence("Silent", 60)]);
     let end = shard.journal.len();
-    shard.restore(&checkpoint, end);
-    shard.handle(1, &Next { log: 40_000, record: Some((0, r#"{"t":81}"#.to_owned())) });
+    shard.restore(&checkpoint, end, false);
+    shard.handle(1, &Next { log: 40_000, record: Some((0, r#"{"t":81}"#.to_owned())), forgets: None });
     assert_eq!(shard.journal.len(), end, "`Hot` still fires, `Warm` says nothing more");
     assert_eq!(shard.session(0).alerts.as_slice().len(), 1);
     assert_eq!(shard.wake(0), Some(LogTime(100_000)), "a new absence counts from the next record");
-    shard.handle(2, &Next { log: 50_000, record: Some((0, r#"{"t":70}"#.to_owned())) });
+    shard.handle(2, &Next { log: 50_000, record: Some((0, r#"{"t":70}"#.to_owned())), forgets: None });
     assert!(lines(&shard).last().unwrap().starts_with("50 Hot resolved #2"));
 }
 
@@ -181,12 +204,12 @@ fn an_absence_that_comes_back_does_not_count_from_long_ago() {
     for (offset, rules) in [(1, vec![hot()]), (2, vec![absence("Silent", 60)])] {
         let checkpoint = shard.checkpoint();
         shard.stage = stage(rules);
-        shard.restore(&checkpoint, 0);
+        shard.restore(&checkpoint, 0, false);
         if offset == 1 {
-            shard.handle(offset, &Next { log: 30_000, record: Some((0, r#"{"t":1}"#.to_owned())) });
+            shard.handle(offset, &Next { log: 30_000, record: Some((0, r#"{"t":1}"#.to_owned())), forgets: None });
         }
     }
-    shard.handle(3, &Next { log: 500_000, record: None });
+    shard.handle(3, &Next { log: 500_000, record: None, forgets: None });
     assert_eq!(lines(&shard), [""; 0]);
 }
 
@@ -194,11 +217,11 @@ fn an_absence_that_comes_back_does_not_count_from_long_ago() {
 fn a_time_line_that_begins_anew_does_not_hold_an_alert_for_ever() {
     let mut shard = told(vec![hot().held(30)], &[(1_000, HOT)]);
     let nothing = Shard::new(stage(vec![hot()]), 1, Ways::default()).checkpoint();
-    shard.restore(&nothing, 0);
+    shard.restore(&nothing, 0, true);
     assert_eq!(lines(&shard), ["1000 Hot pending #1 since 1000: 81"]);
-    shard.handle(0, &Next { log: 0, record: Some((0, r#"{"t":81}"#.to_owned())) });
-    shard.handle(1, &Next { log: 29_000, record: None });
-    shard.handle(2, &Next { log: 30_000, record: None });
+    shard.handle(0, &Next { log: 0, record: Some((0, r#"{"t":81}"#.to_owned())), forgets: None });
+    shard.handle(1, &Next { log: 29_000, record: None, forgets: None });
+    shard.handle(2, &Next { log: 30_000, record: None, forgets: None });
     assert!(lines(&shard).last().unwrap().starts_with("30 Hot firing #2"), "{:?}", lines(&shard));
 }
 
@@ -206,9 +229,12 @@ fn a_time_line_that_begins_anew_does_not_hold_an_alert_for_ever() {
 fn a_record_goes_by_its_own_place_however_late_it_is_handled() {
     let mut shard = told(vec![hot()], &[(0, HOT), (1, COOL)]);
     let nothing = Shard::new(stage(vec![hot()]), 1, Ways::default()).checkpoint();
-    shard.restore(&nothing, 0);
-    let record =
-        |at: u64, payload: Option<&str>| Next { log: at * 1000, record: Some((0, payload.unwrap().to_owned())) };
+    shard.restore(&nothing, 0, true);
+    let record = |at: u64, payload: Option<&str>| Next {
+        log: at * 1000,
+        record: Some((0, payload.unwrap().to_owned())),
+        forgets: None,
+    };
     // They waited behind a record of the device that was refused: other devices' records were handled meanwhile.
     shard.pass_elsewhere(9);
     shard.handle(0, &record(0, HOT));
@@ -224,10 +250,10 @@ fn a_topic_that_is_gone_does_not_hold_an_alert_for_ever() {
         let mut shard = told(vec![rule], story);
         let before = shard.journal.len();
         let nothing = Shard::new(stage(vec![hot()]), 1, Ways::default()).checkpoint();
-        shard.restore(&nothing, 0);
+        shard.restore(&nothing, 0, true);
         shard.rename_topics();
         for (offset, at) in [(0, 30), (1, 31)] {
-            shard.handle(offset, &Next { log: at * 1000, record: Some((0, r#"{"t":70}"#.to_owned())) });
+            shard.handle(offset, &Next { log: at * 1000, record: Some((0, r#"{"t":70}"#.to_owned())), forgets: None });
         }
         assert_eq!(lines(&shard)[before..], *expect);
     };

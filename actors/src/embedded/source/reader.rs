@@ -199,6 +199,10 @@ impl EmbeddedReader {
 }
 
 impl SourceReader for EmbeddedReader {
+    fn partitions(&self) -> u32 {
+        self.shared.reading.partitions.unsigned_abs()
+    }
+
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
         loop {
             // Nothing is taken before it is returned, so dropping this future loses nothing.

@@ -16,8 +16,8 @@ use crate::embedded::disk::{Disk, KeyRange, Read, View};
 /// About how many sessions a page has.
 const PAGE: usize = 5_000;
 
-const LIVE: u8 = b'l';
-const PASSIVE: u8 = b'p';
+pub(super) const LIVE: u8 = b'l';
+pub(super) const PASSIVE: u8 = b'p';
 
 #[derive(Serialize, Deserialize)]
 struct Content {
@@ -60,26 +60,18 @@ pub(super) async fn open(disk: &Disk, scope: &Scope, epoch: Epoch) -> Result<Opt
     Ok(opened.await?)
 }
 
-pub(super) async fn load_live(disk: &Disk, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
+/// A page of the sessions of one kind, [`LIVE`] or [`PASSIVE`].
+pub(super) async fn load_page(
+    disk: &Disk,
+    scope: &Scope,
+    kind: u8,
+    page: Option<u64>,
+) -> Result<SessionPage, StoreError> {
     let prefix = prefix(scope);
     let read = disk.read(move |view| {
         let mut sessions = Vec::new();
-        let next = each(view, &prefix, page, LIVE, |device, session| sessions.push((device, session)))?;
+        let next = each(view, &prefix, page, kind, |device, session| sessions.push((device, session)))?;
         Ok::<_, Refusal>(SessionPage { sessions, next })
-    });
-    Ok(read.await?)
-}
-
-pub(super) async fn list_passive(
-    disk: &Disk,
-    scope: &Scope,
-    page: Option<u64>,
-) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-    let prefix = prefix(scope);
-    let read = disk.read(move |view| {
-        let mut devices = Vec::new();
-        let next = each(view, &prefix, page, PASSIVE, |device, _| devices.push(device))?;
-        Ok::<_, Refusal>((devices, next))
     });
     Ok(read.await?)
 }

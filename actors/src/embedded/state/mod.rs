@@ -127,11 +127,11 @@ impl StateStore for EmbeddedState {
     }
 
     async fn load_live(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
-        checkpoints::load_live(&self.disk, scope, page).await
+        checkpoints::load_page(&self.disk, scope, checkpoints::LIVE, page).await
     }
 
-    async fn list_passive(&self, scope: &Scope, page: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-        checkpoints::list_passive(&self.disk, scope, page).await
+    async fn load_passive_page(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
+        checkpoints::load_page(&self.disk, scope, checkpoints::PASSIVE, page).await
     }
 
     async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {

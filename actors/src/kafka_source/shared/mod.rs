@@ -75,6 +75,11 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// How many partitions each topic has.
+    pub(super) fn partitions(&self) -> u32 {
+        self.setup.partitions.unsigned_abs()
+    }
+
     pub(super) fn new(setup: Setup) -> Self {
         let ids = setup.topics.iter().map(|topic| topic.id).collect();
         let state = State {

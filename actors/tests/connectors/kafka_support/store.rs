@@ -37,7 +37,7 @@ impl StateStore for NoStore {
     async fn load_live(&self, _: &Scope, _: Option<u64>) -> Result<SessionPage, StoreError> {
         none()
     }
-    async fn list_passive(&self, _: &Scope, _: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
+    async fn load_passive_page(&self, _: &Scope, _: Option<u64>) -> Result<SessionPage, StoreError> {
         none()
     }
     async fn number(&self, _: &Scope) -> Result<u64, StoreError> {

@@ -87,8 +87,8 @@ impl StateStore for MemoryStore {
     async fn load_live(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
         NoStore.load_live(scope, page).await
     }
-    async fn list_passive(&self, scope: &Scope, page: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-        NoStore.list_passive(scope, page).await
+    async fn load_passive_page(&self, scope: &Scope, page: Option<u64>) -> Result<SessionPage, StoreError> {
+        NoStore.load_passive_page(scope, page).await
     }
     async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {
         NoStore.number(scope).await

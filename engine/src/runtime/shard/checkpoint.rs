@@ -28,6 +28,7 @@ use crate::record::Reason;
 use crate::retry::Backoff;
 use crate::runtime::cell::ExitReason;
 
+use super::forget::MAX_FORGOTTEN;
 use super::table::Waiting;
 use super::{ShardCell, codec};
 
@@ -39,8 +40,8 @@ const MAX_UNSAVED: usize = 65_536;
 
 pub(super) struct Checkpointer {
     pub(super) scope: Scope,
-    epoch: Epoch,
-    store: Arc<dyn StateStore>,
+    pub(super) epoch: Epoch,
+    pub(super) store: Arc<dyn StateStore>,
     journals: Vec<(String, Arc<dyn Journal>)>,
     every: Duration,
     due_at: Instant,
@@ -205,7 +206,8 @@ impl ShardCell {
             match std::mem::replace(&mut checkpointer.phase, Phase::Idle) {
                 Phase::Idle => {
                     let now = Instant::now();
-                    let due = now >= checkpointer.due_at || self.mailbox.is_finished();
+                    let full = self.forgotten.len() >= MAX_FORGOTTEN;
+                    let due = now >= checkpointer.due_at || self.mailbox.is_finished() || full;
                     if checkpointer.unsaved.is_empty() || !due || now < checkpointer.not_before {
                         return Ok(());
                     }
@@ -255,7 +257,7 @@ impl ShardCell {
     }
 
     /// Everything that changed since the last snapshot.
-    fn snapshot(&mut self, journals: Vec<(String, i64)>) -> CheckpointDelta {
+    pub(super) fn snapshot(&mut self, journals: Vec<(String, i64)>) -> CheckpointDelta {
         let sessions = &mut self.sessions;
         let mut scratch = Vec::new();
         let touched = sessions.table.take_touched();
@@ -266,6 +268,10 @@ impl ShardCell {
             live.push((entry.device(), codec::encode(entry.last_seen, slot, hosts, &mut scratch)));
         }
         self.checkpointer.number += 1;
+        let from = |(stage, end): (String, i64)| {
+            let offset = sessions.ahead.offset(&stage, end);
+            (stage, offset)
+        };
         let meta = CheckpointMeta {
             version: META_VERSION,
             number: self.checkpointer.number,
@@ -273,7 +279,7 @@ impl ShardCell {
             log_time: self.clock.now(),
             marks: self.clock.marks(),
             last_mark: sessions.last_mark,
-            journals,
+            journals: journals.into_iter().map(from).collect(),
             stages: sessions
                 .stages
                 .iter()
@@ -281,7 +287,8 @@ impl ShardCell {
                 .collect(),
             saved_at: self.group.stages[0].common.cx.clock.now(),
         };
-        CheckpointDelta { meta, live, passivated: self.passive.leave(), forgotten: Vec::new() }
+        let forgotten = std::mem::take(&mut self.forgotten).into_iter().collect();
+        CheckpointDelta { meta, live, passivated: self.passive.leave(), forgotten }
     }
 
     /// Counts what waits in inboxes as given back: the shard ends with it unresolved.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::registry::{Factory, SessionLimits};
 use crate::runtime::cell::StageCommon;
+use crate::runtime::forgets::Forgets;
 use crate::runtime::host::KeyedHost;
 use crate::runtime::outlet::Target;
 use crate::stage::Outlet;
@@ -39,6 +40,8 @@ pub struct Group {
     pub time: TimeMode,
     /// What bounds the session table.
     pub limits: SessionLimits,
+    /// Where the shards tell of devices that they forget.
+    pub forgets: Forgets,
     /// How often a checkpoint is written while there is something to write.
     pub checkpoint_every: Duration,
 }

@@ -9,17 +9,21 @@
 //! fails is not restarted with what it had in hand: it lets go of everything, the source reads the partition again,
 //! and a new shard starts from the checkpoint ([`restore`]).
 
+mod ahead;
 mod checkpoint;
 mod clock;
 mod codec;
+mod forget;
 mod group;
 mod outbox;
 mod passive;
 mod restore;
+mod silence;
 mod step;
 mod table;
 mod wheel;
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, FutureExt};
@@ -40,6 +44,7 @@ use super::outlet::Wires;
 
 use checkpoint::Checkpointer;
 use clock::{LogClock, Mark};
+use forget::Busy;
 use passive::Passive;
 use step::{At, Sessions};
 
@@ -65,6 +70,12 @@ pub struct ShardCell {
     flushes: u64,
     checkpointer: Checkpointer,
     passive: Passive,
+    /// The most devices to know, in memory and outside.
+    max_devices: usize,
+    /// Devices forgotten since the last snapshot that have not come back.
+    forgotten: HashSet<DeviceId>,
+    /// The slot whose stages were told that its device is forgotten, until it is closed.
+    leaving: Option<u32>,
     /// Of the sessions that this shard writes.
     layout: restore::Layout,
 }
@@ -92,6 +103,7 @@ impl ShardCell {
             let since = Instant::now();
             let retry_at = self.sessions.retries.first().map_or(now + HOUSEKEEPING, |(at, _)| *at);
             let accepting = self.checkpointer.accepts(!self.sessions.retries.is_empty())
+                && self.forgotten.len() < forget::MAX_FORGOTTEN
                 && self.sessions.unsent() < MAX_UNSENT
                 && !self.mailbox.is_finished();
             let wake_at = retry_at.min(now + HOUSEKEEPING).min(self.checkpointer.next_look(now));
@@ -101,7 +113,7 @@ impl ShardCell {
                 () = self.sent.changed() => None,
                 delivery = self.mailbox.receive(), if accepting => delivery,
                 () = tokio::time::sleep_until(wake_at) => {
-                    self.housekeeping();
+                    self.housekeeping().await;
                     None
                 }
             };
@@ -125,10 +137,16 @@ impl ShardCell {
         self.bring_back(&records).await?;
         let slots = self.sessions.look_up(&records);
         let removals = self.sessions.table.removals();
+        let last = records.last().map(|record| record.received_at);
         for (record, slot) in records.into_iter().zip(slots) {
-            // The slot may have been given to another device of the batch meanwhile.
-            let slot = slot.filter(|_| self.sessions.table.removals() == removals);
-            self.record(&mut Some(record), slot)?;
+            let (mut place, mut found) = (Some(record), Found { slot, removals, again: false });
+            while let Err(busy) = self.record(&mut place, found) {
+                self.finish(busy).await;
+                found.again = true;
+            }
+        }
+        if let Some(wall) = last.filter(|_| !self.sessions.ahead.is_empty()) {
+            self.sessions.ahead.pass(&self.sessions.cursor, wall);
         }
         self.tally();
         self.flush().await;
@@ -139,9 +157,10 @@ impl ShardCell {
     }
 
     /// Takes the record out of its place where nobody needs it afterwards: it is large, and moved as rarely as can be.
-    fn record(&mut self, place: &mut Option<Record>, slot: Option<u32>) -> Result<(), ExitReason> {
+    /// Where a session has to be waited for first, nothing has become of the record; it is then given in again.
+    fn record(&mut self, place: &mut Option<Record>, found: Found) -> Result<(), Busy> {
         let Some(record) = place.as_ref() else { return Ok(()) };
-        if record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
+        if !found.again && record.position.is_some_and(|position| self.sessions.cursor.has_passed(&position)) {
             // The checkpoint has it: read again only because something else needed it.
             return Ok(());
         }
@@ -150,38 +169,44 @@ impl ShardCell {
             if let Ok(mark) = serde_json::from_slice::<Mark>(&record.payload) {
                 self.clock.mark(&mark);
                 self.sessions.last_mark = record.position;
-                self.sessions.fire_timers(At { cause: record.position, ..self.at(record.received_at) });
+                let at = At { cause: record.position, ..self.at(record.received_at) };
+                self.sessions.fire_timers(at);
+                self.forget_silent(at)?;
             }
             return Ok(());
         }
         self.clock.record(record.received_at);
-        self.sessions.fire_timers(self.at(record.received_at));
-        let turn = self.sessions.next_turn();
-        let at = At { cause: record.position, turn, ..self.at(record.received_at) };
+        let at = self.at(record.received_at);
+        self.sessions.fire_timers(at);
+        self.forget_silent(at)?;
         self.sessions.advance(record.position);
+        let mut at = At { cause: record.position, ..at };
+        // The slot may have been given to another device meanwhile.
+        let slot = found.slot.filter(|_| self.sessions.table.removals() == found.removals);
+        let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
+            Some(slot) => slot,
+            None => {
+                self.make_room(at)?;
+                self.open_session(record, at)
+            }
+        };
+        at.turn = self.sessions.next_turn();
         if !self.clock.follows_marks() {
             self.sessions.last_mark = record.position;
         }
-        let slot = match slot.or_else(|| self.sessions.table.find(&record.device)) {
-            Some(slot) => slot,
-            None => self.open_session(&record.device, at)?,
-        };
         self.sessions.record(slot, place, at);
         Ok(())
     }
 
-    /// A session for a device that has none in memory.
-    fn open_session(&mut self, device: &DeviceId, at: At) -> Result<u32, ExitReason> {
-        // It may have had to make room for another device of the same batch.
-        let slot = match self.come_back(device)? {
-            Some(slot) => slot,
-            None => self.sessions.open(device, at),
-        };
-        let sessions = self.sessions.directory.session_opened();
-        if sessions > self.group.limits.max_sessions {
-            self.evict(slot);
+    /// A session for a device that has none, opened by this record of it.
+    fn open_session(&mut self, record: &Record, at: At) -> u32 {
+        self.forgotten.remove(&record.device);
+        self.sessions.directory.sessions_opened(1);
+        let slot = self.sessions.open(&record.device, at, Some(record.id));
+        for (stage, told) in self.sessions.ahead.of(&record.device) {
+            self.sessions.apply_journal(stage, slot, &told, at);
         }
-        Ok(slot)
+        slot
     }
 
     /// Sends what the steps have made; it counts for the next checkpoint as not delivered until it is.
@@ -230,11 +255,15 @@ impl ShardCell {
         }
     }
 
-    fn housekeeping(&mut self) {
+    async fn housekeeping(&mut self) {
         // Time that is in the log moves with the log alone: else a replay would not repeat it.
         if self.clock.moves_by_itself() {
             self.clock.idle();
-            self.sessions.fire_timers(self.at(self.wall()));
+            let at = self.at(self.wall());
+            self.sessions.fire_timers(at);
+            while let Err(busy) = self.forget_silent(at) {
+                self.finish(busy).await;
+            }
         }
         self.tally();
         self.passivate();
@@ -258,7 +287,9 @@ impl ShardCell {
         for (_, slot) in self.sessions.table.occupied() {
             self.sessions.directory.hide(&slot.device());
         }
-        self.passive.hashes().for_each(|hash| self.sessions.directory.not_passivated(hash));
+        for (_, name) in self.passive.iter() {
+            self.sessions.directory.not_passivated(DeviceId::of_checked(name.clone()).hash64());
+        }
     }
 }
 
@@ -280,6 +311,16 @@ impl Cell for ShardCell {
     }
 
     fn panicked(&mut self, _: &str) {}
+}
+
+/// Where the session of a record was found before its batch was stepped.
+#[derive(Clone, Copy)]
+struct Found {
+    slot: Option<u32>,
+    /// How many sessions had been taken out by then.
+    removals: u64,
+    /// Whether the record had to wait and is given in again.
+    again: bool,
 }
 
 /// Why records that wait in an inbox are given back.

@@ -1,17 +1,19 @@
 //! Sessions that have left memory.
 //!
-//! A session with nothing to wait for leaves memory after `passivate_after` without a record, or earlier when the table
-//! is full. It stays in the checkpoint, and comes back before its device's next record is stepped. Which devices have
-//! one is known by hash, so that a device that was never seen costs no question to the store.
+//! A session with nothing to wait for leaves memory after `passivate_after` without a record. It stays in the
+//! checkpoint, and comes back before its device's next record is stepped. Which devices have one, and when they were last
+//! heard of, is kept, so that a device that was never seen costs no question to the store, and so that one that was
+//! silent too long can be forgotten without asking for it.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use hashbrown::HashSet;
+use compact_str::CompactString;
+use hashbrown::HashTable;
 use tokio::time::sleep;
 
 use crate::checkpoint::{Scope, StoreError};
-use crate::clock::Timestamp;
+use crate::clock::{LogTime, Timestamp};
 use crate::device_id::DeviceId;
 use crate::keyed::Now;
 use crate::position::Position;
@@ -27,8 +29,8 @@ const SWEEP: usize = 64;
 /// Which devices have a session outside memory.
 #[derive(Debug, Default)]
 pub(super) struct Passive {
-    /// By hash; two devices of one hash cost a needless question.
-    known: HashSet<u64>,
+    /// When each was last heard of.
+    known: HashTable<(CompactString, LogTime)>,
     /// Left memory since the last snapshot.
     leaving: HashMap<DeviceId, Bytes>,
     /// Left memory before the snapshot that is being saved.
@@ -37,13 +39,25 @@ pub(super) struct Passive {
 
 impl Passive {
     /// A device has a passivated session in the checkpoint.
-    pub(super) fn add(&mut self, device: &DeviceId) {
-        self.known.insert(device.hash64());
+    pub(super) fn add(&mut self, device: &DeviceId, last_seen: LogTime) {
+        let is_it = |(name, _): &(CompactString, LogTime)| name == device.name();
+        let hash = |(name, _): &(CompactString, LogTime)| DeviceId::of_checked(name.clone()).hash64();
+        self.known.entry(device.hash64(), is_it, hash).insert((device.name().clone(), last_seen));
     }
 
-    /// The hashes of the devices.
-    pub(super) fn hashes(&self) -> impl Iterator<Item = u64> + '_ {
-        self.known.iter().copied()
+    /// The number of devices.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// When a device was last heard of, if its session is outside memory.
+    pub(super) fn last_seen(&self, device: &DeviceId) -> Option<LogTime> {
+        self.known.find(device.hash64(), |(name, _)| name == device.name()).map(|(_, seen)| *seen)
+    }
+
+    /// The devices and when each was last heard of.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (LogTime, &CompactString)> {
+        self.known.iter().map(|(name, seen)| (*seen, name))
     }
 
     /// What left since the last snapshot, for this one.
@@ -57,62 +71,61 @@ impl Passive {
         self.in_snapshot.clear();
     }
 
-    fn take(&mut self, device: &DeviceId) -> Option<Bytes> {
-        self.leaving.remove(device).or_else(|| self.in_snapshot.get(device).cloned())
+    /// The device has no session outside memory any more; whether it had one. What is on its way to the store is not
+    /// looked at again.
+    pub(super) fn remove(&mut self, device: &DeviceId) -> bool {
+        let found = self.known.find_entry(device.hash64(), |(name, _)| name == device.name());
+        let was_known = found.map(|entry| drop(entry.remove())).is_ok();
+        self.leaving.remove(device);
+        self.in_snapshot.remove(device);
+        was_known
+    }
+
+    /// The session of a device, where it is not in the store yet.
+    fn unsaved(&self, device: &DeviceId) -> Option<Bytes> {
+        self.leaving.get(device).or_else(|| self.in_snapshot.get(device)).cloned()
     }
 }
 
 impl ShardCell {
     /// Brings the sessions of these records' devices back into memory where they have left it.
     pub(super) async fn bring_back(&mut self, records: &[Record]) -> Result<(), ExitReason> {
-        if self.passive.known.is_empty() {
+        if self.passive.len() == 0 {
             return Ok(());
         }
-        let mut missing: Vec<DeviceId> = Vec::new();
+        let mut found: Vec<(DeviceId, Option<Bytes>)> = Vec::new();
+        let mut stored: Vec<DeviceId> = Vec::new();
         for record in records {
-            let gone = self.passive.known.contains(&record.device.hash64())
-                && self.sessions.table.find(&record.device).is_none();
-            if gone && !missing.contains(&record.device) {
-                missing.push(record.device.clone());
+            let device = &record.device;
+            if self.passive.last_seen(device).is_none() {
+                continue;
+            }
+            let unsaved = self.passive.unsaved(device);
+            self.passive.remove(device);
+            match unsaved {
+                Some(bytes) => found.push((device.clone(), Some(bytes))),
+                None => stored.push(device.clone()),
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let (here, there): (Vec<_>, Vec<_>) = missing
-            .into_iter()
-            .map(|device| (self.passive.take(&device), device))
-            .partition(|(bytes, _)| bytes.is_some());
-        let mut found: Vec<(DeviceId, Bytes)> = here.into_iter().filter_map(|(b, d)| Some((d, b?))).collect();
-        let there: Vec<DeviceId> = there.into_iter().map(|(_, device)| device).collect();
-        if !there.is_empty() {
+        if !stored.is_empty() {
             let common = self.group.stages[0].common.clone();
-            let (sessions, number) = load(&common, &self.checkpointer.scope.clone(), &there).await?;
+            let (sessions, number) = load(&common, &self.checkpointer.scope.clone(), &stored).await?;
             if !self.checkpointer.knows(number) {
                 // A session that is missing there, or an older one, would be taken for the device's last.
                 return Err(ExitReason::Failed("the state store was rolled back under its checkpoint".to_owned()));
             }
-            found.extend(there.into_iter().zip(sessions).filter_map(|(device, bytes)| Some((device, bytes?))));
+            found.extend(stored.into_iter().zip(sessions));
         }
         for (device, bytes) in found {
-            self.is_back(&device);
+            self.sessions.directory.not_passivated(device.hash64());
+            let Some(bytes) = bytes else { continue };
             let now = self.clock.now();
             let slot = self.sessions.restore(device, &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
             // What left memory since the last checkpoint is not in the store: the next one has to write it.
             self.sessions.table.touch(slot);
-            self.sessions.directory.session_opened();
+            self.sessions.directory.sessions_opened(1);
         }
         Ok(())
-    }
-
-    /// Brings a session back that left memory since the last checkpoint was written.
-    pub(super) fn come_back(&mut self, device: &DeviceId) -> Result<Option<u32>, ExitReason> {
-        let Some(bytes) = self.passive.take(device) else { return Ok(None) };
-        self.is_back(device);
-        let now = self.clock.now();
-        let slot = self.sessions.restore(device.clone(), &bytes, &self.layout, now).map_err(ExitReason::Broken)?;
-        self.sessions.table.touch(slot);
-        Ok(Some(slot))
     }
 
     /// Lets go of some sessions that have had nothing to do for long.
@@ -130,27 +143,11 @@ impl ShardCell {
         }
     }
 
-    /// The table is full: lets go of the session that was silent longest among those looked at, other than `keep`.
-    pub(super) fn evict(&mut self, keep: u32) {
-        let at = self.at(self.wall());
-        let candidates = self.sessions.table.sweep(SWEEP);
-        let able = candidates.into_iter().filter(|slot| *slot != keep && self.sessions.may_leave(*slot, at));
-        let seen = |slot: &u32| self.sessions.table.get(*slot).map(|s| s.last_seen);
-        if let Some(slot) = able.collect::<Vec<_>>().into_iter().min_by_key(seen) {
-            self.leave(slot);
-        }
-    }
-
-    fn is_back(&mut self, device: &DeviceId) {
-        self.passive.known.remove(&device.hash64());
-        self.sessions.directory.not_passivated(device.hash64());
-    }
-
     pub(super) fn leave(&mut self, slot: u32) {
-        let Some((device, bytes)) = self.sessions.remove(slot) else { return };
+        let Some((device, last_seen, bytes)) = self.sessions.take_out(slot) else { return };
         self.sessions.directory.passivated(&device);
         self.sessions.directory.sessions_closed(1);
-        self.passive.add(&device);
+        self.passive.add(&device, last_seen);
         self.passive.leaving.insert(device, bytes);
     }
 }
@@ -180,26 +177,16 @@ impl super::step::Sessions {
         !waits && self.stages.iter().all(|s| s.host.may_passivate(slot, now))
     }
 
-    /// A session for a device that has none.
-    pub(super) fn open(&mut self, device: &DeviceId, at: At) -> u32 {
-        let slot = self.table.insert(device.clone(), at.log);
-        let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause: Position::default() };
-        for stage in &mut self.stages {
-            stage.host.open(slot, device, now);
-        }
-        slot
-    }
-
     /// A session read from the checkpoint.
     pub(super) fn restore(
         &mut self,
         device: DeviceId,
         bytes: &[u8],
         layout: &[Option<(usize, u8)>],
-        now: crate::clock::LogTime,
+        now: LogTime,
     ) -> Result<u32, String> {
         let form = codec::decode(bytes).map_err(|why| format!("session of {device}: {why}"))?;
-        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None, turn: 0 });
+        let slot = self.open(&device, At { log: now, wall: Timestamp::default(), cause: None, turn: 0 }, None);
         if let Some(entry) = self.table.get_mut(slot) {
             entry.last_seen = form.last_seen;
         }
@@ -223,14 +210,10 @@ impl super::step::Sessions {
         Ok(slot)
     }
 
-    /// Takes a session out of memory; its form in a checkpoint.
-    fn remove(&mut self, slot: u32) -> Option<(DeviceId, Bytes)> {
+    /// Takes a session out of memory; when its device was last heard of, and its form in a checkpoint.
+    fn take_out(&mut self, slot: u32) -> Option<(DeviceId, LogTime, Bytes)> {
         let last_seen = self.table.get(slot)?.last_seen;
         let bytes = codec::encode(last_seen, slot, self.stages.iter().map(|s| &*s.host), &mut Vec::new());
-        let entry = self.table.remove(slot)?;
-        for stage in &mut self.stages {
-            stage.host.close(slot);
-        }
-        Some((entry.device(), bytes))
+        Some((self.close(slot)?, last_seen, bytes))
     }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::checkpoint::{CheckpointMeta, Scope, StateStore, StoreError};
+use crate::clock::Timestamp;
 use crate::faults;
 use crate::keyed::{Input, Now};
-use crate::ports::Journal;
+use crate::ports::{Journal, PortError};
 use crate::position::{Cursor, Partition, Position};
 use crate::runtime::cell::StageCommon;
 use crate::runtime::directory::Directory;
@@ -13,15 +14,17 @@ use crate::runtime::mailbox::Mailbox;
 use crate::runtime::outlet::Wires;
 use crate::stage::BuildError;
 
+use super::ahead::Ahead;
 use super::checkpoint::{Checkpointer, META_VERSION};
 use super::clock::LogClock;
 use super::group::Group;
 use super::outbox::Outbox;
 use super::passive::Passive;
+use super::silence::Silence;
 use super::step::{At, Hosted, Sessions, Tally};
 use super::table::{SessionTable, Slot};
 use super::wheel::Wheel;
-use super::{AckBook, ShardCell};
+use super::{AckBook, ShardCell, codec};
 
 /// The journals of a shard's stages, by stage.
 type Journals = Vec<(String, Arc<dyn Journal>)>;
@@ -41,6 +44,8 @@ impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(why) => OpenError::Unavailable(why),
+            // What it has now is to be read.
+            rolled_back @ StoreError::RolledBack { .. } => OpenError::Unavailable(rolled_back.to_string()),
             other => OpenError::Broken(other.to_string()),
         }
     }
@@ -48,9 +53,11 @@ impl From<StoreError> for OpenError {
 
 impl ShardCell {
     /// Opens the shard of a partition from its checkpoint. Also gives the cursor up to which it has everything.
+    /// `partitions`: how many there are, of which this one gets its share of what is bounded for all.
     pub async fn open(
         group: Group,
         partition: Partition,
+        partitions: u32,
         mailbox: Mailbox,
         directory: Directory,
     ) -> Result<(ShardCell, Cursor), OpenError> {
@@ -77,6 +84,8 @@ impl ShardCell {
             given_up: Vec::new(),
             scratch: Default::default(),
             turn: 0,
+            silence: Silence::default(),
+            ahead: Ahead::new(meta.journals.clone()),
         };
         // A stage that the checkpoint does not know starts its sessions afresh; one that is gone is left out.
         let stored: Layout = group.stages.iter().map(|stage| version_of(&meta, &stage.common.cx.stage)).collect();
@@ -103,6 +112,9 @@ impl ShardCell {
             flushes: 0,
             checkpointer,
             passive,
+            max_devices: group.limits.max_sessions.div_ceil(partitions.max(1) as usize),
+            forgotten: Default::default(),
+            leaving: None,
             layout,
             group,
         };
@@ -128,16 +140,17 @@ impl ShardCell {
         let scope = self.checkpointer.scope.clone();
         let mut page = None;
         loop {
-            let (devices, next) = store.list_passive(&scope, page).await?;
-            let sessions = store.load_passive(&scope, &devices).await?;
-            for (device, bytes) in devices.into_iter().zip(sessions) {
-                let Some(bytes) = bytes.filter(|_| self.sessions.table.find(&device).is_none()) else { continue };
+            let found = store.load_passive_page(&scope, page).await?;
+            for (device, bytes) in found.sessions {
+                if self.sessions.table.find(&device).is_some() {
+                    continue;
+                }
                 let now = self.clock.now();
                 let slot = self.sessions.restore(device, &bytes, stored, now).map_err(OpenError::Broken)?;
-                self.sessions.directory.session_opened();
+                self.sessions.directory.sessions_opened(1);
                 self.leave(slot);
             }
-            match next {
+            match found.next {
                 Some(next) => page = Some(next),
                 None => return Ok(()),
             }
@@ -150,30 +163,55 @@ impl ShardCell {
         journals: &[(String, Arc<dyn Journal>)],
         meta: &CheckpointMeta,
     ) -> Result<(), OpenError> {
+        let is_new = meta.version == 0;
+        let mut ends = Vec::with_capacity(journals.len());
         for (stage, journal) in journals {
+            let unavailable = |error: PortError| OpenError::Unavailable(error.to_string());
+            let partition = self.checkpointer.partition();
             let from = meta.journals.iter().find(|(name, _)| name == stage).map_or(0, |(_, offset)| *offset);
-            let records = journal.read(self.checkpointer.partition(), from).await;
-            let records = records.map_err(|error| OpenError::Unavailable(error.to_string()))?;
+            ends.push((stage.clone(), journal.end(partition).await.map_err(unavailable)?));
+            let records = journal.read(partition, from).await.map_err(unavailable)?;
             let Some(index) = self.group.stages.iter().position(|s| *s.common.cx.stage == **stage) else { continue };
             self.bring_back(&records).await.map_err(|exit| OpenError::Broken(format!("{exit:?}")))?;
-            for record in &records {
+            for record in records {
                 let at = At { log: self.clock.now(), wall: record.received_at, cause: None, turn: 0 };
-                let slot = match self.sessions.table.find(&record.device) {
-                    Some(slot) => slot,
-                    None => {
-                        self.sessions.directory.session_opened();
-                        self.sessions.open(&record.device, at)
+                match self.sessions.table.find(&record.device) {
+                    Some(slot) => self.sessions.apply_journal(index, slot, &record, at),
+                    // No checkpoint, or it was lost: the journal is all that is known of the device.
+                    None if is_new => {
+                        self.sessions.directory.sessions_opened(1);
+                        let slot = self.sessions.open(&record.device, at, None);
+                        self.sessions.apply_journal(index, slot, &record, at);
                     }
-                };
-                self.sessions.apply_journal(index, slot, record, at);
+                    None => {}
+                }
+                if let Some(cause) = self.sessions.stages[index].host.cause_of(&record).filter(|_| !is_new) {
+                    self.sessions.ahead.keep(index, record, cause);
+                }
             }
         }
+        if is_new && !journals.is_empty() {
+            return self.save_first(ends).await;
+        }
+        let cursor = &self.sessions.cursor;
+        self.sessions.ahead.pass(cursor, Timestamp::default());
+        Ok(())
+    }
+
+    /// Writes a checkpoint of nothing but what the journals had. Whatever is journalled from now on stands behind a
+    /// checkpoint, so that a session that it tells of is known to be opened by a record that is read again.
+    async fn save_first(&mut self, ends: Vec<(String, i64)>) -> Result<(), OpenError> {
+        let delta = self.snapshot(ends);
+        let Checkpointer { scope, epoch, store, .. } = &self.checkpointer;
+        store.save(scope, *epoch, &delta).await?;
+        self.passive.saved();
         Ok(())
     }
 }
 
 impl Sessions {
-    fn apply_journal(&mut self, index: usize, slot: u32, record: &crate::record::Record, at: At) {
+    /// Applies a transition of a stage's journal to a session.
+    pub(super) fn apply_journal(&mut self, index: usize, slot: u32, record: &crate::record::Record, at: At) {
         self.table.touch(slot);
         let Some(device) = self.table.get(slot).map(Slot::device) else { return };
         let hosted = &mut self.stages[index];
@@ -243,12 +281,13 @@ async fn load_passive(store: &dyn StateStore, scope: &Scope, directory: &Directo
     let mut passive = Passive::default();
     let mut page = None;
     loop {
-        let (devices, next) = store.list_passive(scope, page).await?;
-        for device in &devices {
-            passive.add(device);
+        let found = store.load_passive_page(scope, page).await?;
+        for (device, bytes) in &found.sessions {
+            let form = codec::decode(bytes).map_err(|why| OpenError::Broken(format!("session of {device}: {why}")))?;
+            passive.add(device, form.last_seen);
             directory.passivated(device);
         }
-        match next {
+        match found.next {
             Some(next) => page = Some(next),
             None => return Ok(passive),
         }

@@ -19,8 +19,10 @@ use crate::runtime::directory::Directory;
 use crate::runtime::host::{KeyedHost, StepFailure};
 use crate::stage::{Outlet, StageError};
 
+use super::ahead::Ahead;
 use super::group::GroupStage;
 use super::outbox::Outbox;
+use super::silence::Silence;
 use super::table::{Inbox, NEVER, Parked, SessionTable, Waiting};
 use super::wheel::Wheel;
 
@@ -40,6 +42,9 @@ pub(super) struct Sessions {
     pub(super) given_up: Vec<Record>,
     pub(super) scratch: Effects,
     pub(super) turn: u64,
+    pub(super) silence: Silence,
+    /// Transitions of the journal that the shard has not come to yet.
+    pub(super) ahead: Ahead,
 }
 
 /// A stage in a shard.
@@ -79,8 +84,10 @@ impl Tally {
 
 /// What a stage is given. A record is large: one that nobody needs afterwards is moved once, out of where it lies, and
 /// never copied on its way.
-enum Given<'r> {
+pub(super) enum Given<'r> {
     Timer,
+    /// The device is forgotten.
+    Forgotten,
     /// Somebody else still needs it.
     Lent(&'r Record),
     /// There until it is taken.
@@ -90,21 +97,32 @@ enum Given<'r> {
 impl Given<'_> {
     fn record(&self) -> Option<&Record> {
         match self {
-            Given::Timer => None,
+            Given::Timer | Given::Forgotten => None,
             Given::Lent(record) => Some(record),
             Given::Own(record) => record.as_ref(),
         }
     }
 
+    fn input(&self) -> Input<'_> {
+        match (self, self.record()) {
+            (Given::Forgotten, _) => Input::Forgotten,
+            (_, Some(record)) => Input::Record(record),
+            (_, None) => Input::Timer,
+        }
+    }
+
     fn into_record(self) -> Option<Record> {
         match self {
-            Given::Timer => None,
+            Given::Timer | Given::Forgotten => None,
             Given::Lent(record) => Some(record.clone()),
             Given::Own(record) => record.take(),
         }
     }
 
     fn waiting(self, stage: usize) -> Waiting {
+        if matches!(self, Given::Forgotten) {
+            return Waiting::Forgotten(stage);
+        }
         self.into_record().map_or(Waiting::Timer(stage), |record| Waiting::Record(stage, record))
     }
 }
@@ -136,6 +154,7 @@ impl Sessions {
     pub(super) fn record(&mut self, slot: u32, place: &mut Option<Record>, at: At) {
         let Some(entry) = self.table.get_mut(slot) else { return };
         entry.last_seen = at.log;
+        self.silence.heard(at.log, &entry.name);
         let Some(last) = self.entry.len().checked_sub(1) else { return };
         for index in 0..last {
             let Some(record) = place.as_ref() else { return };
@@ -145,12 +164,12 @@ impl Sessions {
     }
 
     /// One step, unless the session is backing off: then it waits its turn.
-    fn step_or_park(&mut self, stage: usize, slot: u32, given: Given<'_>, at: At, counted: bool) {
+    pub(super) fn step_or_park(&mut self, stage: usize, slot: u32, given: Given<'_>, at: At, counted: bool) {
         if let Some(inbox) = self.table.inbox_mut(slot).filter(|inbox| inbox.waiting) {
             inbox.put(Parked { what: given.waiting(stage), at, counted });
             return;
         }
-        match self.step(stage, slot, given.record(), at, counted) {
+        match self.step(stage, slot, given.input(), at, counted) {
             Ok(made) => self.hand_on(stage, slot, given, made, at),
             Err(failure) => self.park(slot, stage, given, at, failure),
         }
@@ -242,9 +261,14 @@ impl Sessions {
                 return self.arm(slot);
             };
             let Parked { what, at, counted } = parked;
+            let mut is_last = false;
             let (stage, mut record) = match what {
                 Waiting::Record(stage, record) => (stage, Some(record)),
                 Waiting::Timer(stage) => (stage, None),
+                Waiting::Forgotten(stage) => {
+                    is_last = true;
+                    (stage, None)
+                }
                 Waiting::Tick(from) => {
                     let Some(stage) = self.due(slot, from, at.log) else { continue };
                     self.table.set_wanted(slot, stage, NEVER);
@@ -253,8 +277,12 @@ impl Sessions {
                     (stage, None)
                 }
             };
-            let stepped = self.step(stage, slot, record.as_ref(), at, counted);
-            let given = if record.is_some() { Given::Own(&mut record) } else { Given::Timer };
+            let given = match (is_last, record.is_some()) {
+                (true, _) => Given::Forgotten,
+                (false, true) => Given::Own(&mut record),
+                (false, false) => Given::Timer,
+            };
+            let stepped = self.step(stage, slot, given.input(), at, counted);
             match stepped {
                 Ok(made) => {
                     self.hand_on(stage, slot, given, made, at);
@@ -273,14 +301,11 @@ impl Sessions {
     }
 
     /// One step of one stage.
-    fn step(
-        &mut self,
-        stage: usize,
-        slot: u32,
-        record: Option<&Record>,
-        at: At,
-        counted: bool,
-    ) -> Result<Made, StepFailure> {
+    fn step(&mut self, stage: usize, slot: u32, input: Input<'_>, at: At, counted: bool) -> Result<Made, StepFailure> {
+        let record = match input {
+            Input::Record(record) => Some(record),
+            Input::Timer | Input::Forgotten | Input::Journal(_) => None,
+        };
         self.table.touch(slot);
         let Some(entry) = self.table.get(slot) else { return Ok(Made::default()) };
         let hosted = &mut self.stages[stage];
@@ -289,7 +314,6 @@ impl Sessions {
         }
         let cause = record.and_then(|r| r.position).or(at.cause).unwrap_or_default();
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause };
-        let input = record.map_or(Input::Timer, Input::Record);
         let effects = &mut self.scratch;
         let named;
         let device = match record {
@@ -366,12 +390,15 @@ impl Sessions {
         let wait = if counts && (permanent || attempts >= common.limits.max_attempts) {
             inbox.attempts = 0;
             inbox.backoff.reset();
-            match given.record() {
-                Some(record) => {
+            match (given.record(), &given) {
+                (Some(record), _) => {
                     common.metrics.dead_lettered(reason);
                     self.given_up.push(dead(record, name, reason, &detail, attempts));
                 }
-                None => {
+                (None, Given::Forgotten) => {
+                    tracing::error!(code = "last_words_given_up", %topology, stage = %name, %reason, detail, "a session that is forgotten failed as often as it may when it was asked what there is left to say");
+                }
+                (None, _) => {
                     tracing::error!(code = "timer_given_up", %topology, stage = %name, %reason, detail, "a session's timer failed as often as it may; it is tried again later");
                     // The session still counts on being called: without this its timers would be dead.
                     self.table.set_wanted(slot, stage, at.log + common.limits.backoff.max);

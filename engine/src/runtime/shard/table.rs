@@ -67,6 +67,8 @@ pub(super) enum Waiting {
     Record(usize, Record),
     /// A stage's timer.
     Timer(usize),
+    /// A stage is to be told that its device is forgotten.
+    Forgotten(usize),
     /// Time has moved: whatever timers of the stages from this one on are due by then.
     Tick(usize),
 }
@@ -105,6 +107,11 @@ impl SessionTable {
 
     pub(super) fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// When a device was last heard of, if it has a session here.
+    pub(super) fn last_seen(&self, device: &DeviceId) -> Option<LogTime> {
+        self.find(device).and_then(|slot| self.get(slot)).map(|slot| slot.last_seen)
     }
 
     pub(super) fn find(&self, device: &DeviceId) -> Option<u32> {

@@ -47,7 +47,7 @@ fn violations(left: &Left) -> Vec<String> {
         }
     }
     let device: DeviceId = DEVICE.parse().expect("a valid device id");
-    let transitions = model::transitions(&world, 0).remove(&device).unwrap_or_default();
+    let transitions = model::transitions(&world, 0, &world.limits()).remove(&device).unwrap_or_default();
     for transition in left.journal.iter().filter_map(|at| transitions.get(*at)) {
         let payload = serde_json::to_vec(transition).expect("plain data").into();
         world.log.append("alerts", 0, Record { payload, ..record(DEVICE, 100) });

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
+use uuid::Uuid;
 
 use crate::clock::LogTime;
 use crate::device_id::DeviceId;
 use crate::keyed::{Effects, Input, Keyed, Now, Presence};
+use crate::position::{Position, TopicId};
 use crate::record::{EventId, Kind, Record};
 use crate::stage::{Outlet, StageError};
 use crate::testing::number_of;
@@ -29,12 +31,16 @@ pub enum TransitionKind {
     Offline,
     /// Another three records have come.
     Third,
+    /// It was forgotten while it was online.
+    Forgotten,
 }
 
 /// A transition of a device, as it stands in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
-    /// Its running number.
+    /// The number of the record that opened the device's session.
+    pub incarnation: u64,
+    /// Its running number within the session.
     pub sequence: u64,
     /// What happened.
     pub kind: TransitionKind,
@@ -47,6 +53,7 @@ pub struct Transition {
 /// One device's state.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Session {
+    incarnation: u64,
     sequence: u64,
     journalled: u64,
     count: u64,
@@ -69,19 +76,29 @@ impl SimKeyed {
             return;
         }
         let cause = Some((now.cause.topic.0.as_u128(), now.cause.offset));
-        let transition = Transition { sequence: s.sequence, kind, log_time: now.log, cause };
+        let transition =
+            Transition { incarnation: s.incarnation, sequence: s.sequence, kind, log_time: now.log, cause };
         let body = serde_json::to_vec(&transition).expect("plain data");
         let id = EventId(Ulid::from_parts(s.sequence, u128::from(device.hash64())));
         out.emit(ALERTS, Record::new(id, device.clone(), Kind::Alert, body.into(), now.wall));
     }
 }
 
+fn read(journalled: &Record) -> Transition {
+    serde_json::from_slice(&journalled.payload).expect("it was written here")
+}
+
+/// A short name for the session that a record opens.
+pub(crate) fn incarnation(first: EventId) -> u64 {
+    first.0.random() as u64
+}
+
 impl Keyed for SimKeyed {
     type Session = Session;
     const STATE_VERSION: u8 = 1;
 
-    fn open(&self, _: &DeviceId, _: Now<'_>) -> Session {
-        Session::default()
+    fn open(&self, _: &DeviceId, first: Option<EventId>, _: Now<'_>) -> Session {
+        Session { incarnation: first.map_or(0, incarnation), ..Session::default() }
     }
 
     fn step(
@@ -96,6 +113,7 @@ impl Keyed for SimKeyed {
             let what = match input {
                 Input::Record(record) => format!("record {}", number_of(record)),
                 Input::Timer => "timer".to_owned(),
+                Input::Forgotten => "forgotten".to_owned(),
                 Input::Journal(_) => "journal".to_owned(),
             };
             format!("{device}: {what} at {} on {s:?}", now.log.0)
@@ -126,9 +144,20 @@ impl Keyed for SimKeyed {
             }
             Input::Timer if s.online => out.wake_at(s.last + OFFLINE_AFTER),
             Input::Timer => {}
+            Input::Forgotten => {
+                if s.online {
+                    Self::transition(device, s, TransitionKind::Forgotten, now, out);
+                }
+                self.world.trouble.maybe_panic_on("forgotten", device.hash64());
+            }
             Input::Journal(record) => {
-                let transition: Transition = serde_json::from_slice(&record.payload).expect("it was written here");
-                s.journalled = s.journalled.max(transition.sequence);
+                let transition = read(record);
+                if s.incarnation == 0 {
+                    s.incarnation = transition.incarnation;
+                }
+                if s.incarnation == transition.incarnation {
+                    s.journalled = s.journalled.max(transition.sequence);
+                }
             }
         }
         Ok(())
@@ -138,6 +167,11 @@ impl Keyed for SimKeyed {
         if s.online {
             out.wake_at(s.last + OFFLINE_AFTER);
         }
+    }
+
+    fn cause_of(&self, journalled: &Record) -> Option<Position> {
+        let (topic, offset) = read(journalled).cause?;
+        Some(Position { topic: TopicId(Uuid::from_u128(topic)), offset, ..Position::default() })
     }
 
     fn may_passivate(&self, s: &Session, _: Now<'_>) -> bool {

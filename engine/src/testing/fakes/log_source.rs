@@ -217,6 +217,10 @@ fn delivered(mark: &Record) -> i64 {
 }
 
 impl SourceReader for Reader {
+    fn partitions(&self) -> u32 {
+        self.world.log.partitions() as u32
+    }
+
     async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
         let (world, flow) = (self.world.clone(), self.flow.clone());
         if !self.is_member {

@@ -11,6 +11,7 @@ mod router;
 mod table_sink;
 
 pub use behave::{Collected, FakeSink, FakeSource, SinkStep, collector};
+pub(crate) use keyed::incarnation;
 pub use keyed::{OFFLINE_AFTER, SimKeyed, Transition, TransitionKind};
 pub(crate) use log_source::GROUP;
 pub use log_source::SimSource;

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use super::world::{Rates, World};
 use super::{BASE, Sim, checker, quiet_panics};
+use crate::registry::SessionLimits;
 
 use load::Load;
 
@@ -54,6 +55,7 @@ fn play(seed: u64, notes: bool) -> Arc<World> {
     if notes {
         world.trouble.take_notes();
     }
+    bound_sessions(&world);
     let load = Load::new(&world);
     let lives = world.trouble.between(1, 3);
     let mut base = BASE;
@@ -76,6 +78,17 @@ fn play(seed: u64, notes: bool) -> Arc<World> {
     }
     checker::check(&world);
     world
+}
+
+/// Bounds the sessions in every other world; when they leave memory is another matter in each life.
+fn bound_sessions(world: &World) {
+    let trouble = &world.trouble;
+    let max_sessions = trouble.between(1, 6) as usize;
+    let forget_after = Duration::from_secs(trouble.between(2, 12));
+    let forget_after = (trouble.between(0, 2) == 0).then_some(forget_after);
+    if trouble.between(0, 1) == 0 {
+        world.bound_sessions(SessionLimits { max_sessions, forget_after, ..SessionLimits::default() });
+    }
 }
 
 fn rates(world: &World) -> Rates {

@@ -37,7 +37,7 @@ pub(super) fn plan(world: &Arc<World>) -> Plan {
     let window = world.trouble.between(1, 4) as usize;
     let max_records = world.trouble.between(1, 8) as usize;
     let passivate_after = Duration::from_secs(world.trouble.between(0, 6));
-    let max_sessions = world.trouble.between(1, 6) as usize;
+    let limits = SessionLimits { passivate_after, ..world.limits() };
     PlanBuilder::new(world.state.clone(), router(world, "dead", window))
         .stage("ingress", &[], source(move |cx| Ok(SimProducer::new(&a, cx))))
         .stage("clean", &["ingress"], processor(move |_| Ok(SimProcessor { world: b.clone() })))
@@ -50,7 +50,7 @@ pub(super) fn plan(world: &Arc<World>) -> Plan {
         .with(|stage| {
             stage.outlets = vec!["", "alerts"];
             stage.description.journal = Some(Outlet(1));
-            stage.description.sessions = Some(SessionLimits { passivate_after, max_sessions });
+            stage.description.sessions = Some(limits);
         })
         .stage("history", &["keyed"], table(world, &tables.history, "history", window))
         .stage("alerts", &["keyed.alerts"], router(world, "alerts", window))

@@ -34,17 +34,20 @@ pub(super) async fn weather(world: Arc<World>) {
 fn roll_back(world: &World) {
     let trouble = &world.trouble;
     let tables = &world.tables;
-    let back = |what: &str, writes: usize| {
-        let to = trouble.between(0, writes as u64) as usize;
+    let back = |what: &str, least: usize, writes: usize| {
+        let to = trouble.between(least.min(writes) as u64, writes as u64) as usize;
         trouble.note(|| format!("{what} is rolled back to write {to} of {writes}"));
         to
     };
     match trouble.between(0, 2) {
-        0 => tables.state.roll_back(back("state", tables.state.writes())),
-        1 => tables.shaped.roll_back(back("shaped", tables.shaped.writes())),
+        0 => tables.state.roll_back(back("state", 0, tables.state.writes())),
+        1 => tables.shaped.roll_back(back("shaped", 0, tables.shaped.writes())),
         _ => {
             let partition = trouble.between(0, world.log.partitions() as u64 - 1) as i32;
-            world.state.roll_back(partition, back("a checkpoint", world.state.writes(partition)));
+            world.state.roll_back(
+                partition,
+                back("a checkpoint", usize::from(world.forgets()), world.state.writes(partition)),
+            );
         }
     }
 }

@@ -7,7 +7,9 @@ mod state;
 mod table;
 mod trouble;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use crate::registry::SessionLimits;
 
 pub use broker::{Broker, Message, Poison};
 pub(crate) use log::journal;
@@ -30,6 +32,7 @@ pub struct World {
     pub state: Arc<SimState>,
     /// The tables that the scenario's topology writes.
     pub tables: Tables,
+    limits: OnceLock<SessionLimits>,
     copies: Mutex<Vec<Copy>>,
 }
 
@@ -59,10 +62,29 @@ impl World {
             broker: Arc::default(),
             state: Arc::new(SimState::new(trouble.clone())),
             tables: Tables::default(),
+            limits: OnceLock::new(),
             copies: Mutex::default(),
             trouble,
         })
     }
+
+    /// What bounds the sessions of the keyed stage: nothing that matters, unless it was said.
+    pub fn limits(&self) -> SessionLimits {
+        self.limits.get().copied().unwrap_or_default()
+    }
+
+    /// Bounds the sessions of the keyed stage; once.
+    pub fn bound_sessions(&self, limits: SessionLimits) {
+        // A second call changes nothing.
+        let _ = self.limits.set(limits);
+    }
+
+    /// Whether devices may be forgotten. Then no checkpoint is lost altogether: the journal alone tells what became of a
+    /// device's last session, and not of those before.
+    pub fn forgets(&self) -> bool {
+        self.limits.get().is_some()
+    }
+
     /// Keeps a copy of the store that has the checkpoints and the table behind the keyed stage.
     pub fn take_copy(&self) {
         self.copies().push(Copy { history: self.tables.history.copy(), state: self.state.copy() });
@@ -77,6 +99,9 @@ impl World {
         let at = self.trouble.between(0, copies.len() as u64 - 1) as usize;
         self.trouble.note(|| format!("history and the checkpoints are restored from copy {at} of {}", copies.len()));
         let Copy { history, state } = copies.swap_remove(at);
+        if self.forgets() && !state.has_all(self.log.partitions()) {
+            return;
+        }
         self.tables.history.restore(history);
         self.state.restore(state);
     }

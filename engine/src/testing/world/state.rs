@@ -53,6 +53,13 @@ struct Saved {
 /// What was in the checkpoints.
 pub(super) struct StateCopy(BTreeMap<Partition, Saved>);
 
+impl StateCopy {
+    /// Whether every partition had a checkpoint.
+    pub(super) fn has_all(&self, partitions: i32) -> bool {
+        (0..partitions).all(|partition| self.0.get(&partition).is_some_and(|saved| saved.meta.is_some()))
+    }
+}
+
 impl SimState {
     pub(super) fn new(trouble: Arc<Trouble>) -> Self {
         SimState { trouble, inner: Mutex::default() }
@@ -224,11 +231,12 @@ impl StateStore for SimState {
         Ok(SessionPage { sessions, next })
     }
 
-    async fn list_passive(&self, scope: &Scope, from: Option<u64>) -> Result<(Vec<DeviceId>, Option<u64>), StoreError> {
-        self.available("list_passive")?;
+    async fn load_passive_page(&self, scope: &Scope, from: Option<u64>) -> Result<SessionPage, StoreError> {
+        self.available("load_passive_page")?;
         let mut inner = self.lock();
         let saved = &inner.scopes.entry(scope.partition).or_default().now;
-        Ok(page(saved.passive.keys().cloned(), from))
+        let (sessions, next) = page(saved.passive.iter().map(|(d, b)| (d.clone(), b.clone())), from);
+        Ok(SessionPage { sessions, next })
     }
 
     async fn number(&self, scope: &Scope) -> Result<u64, StoreError> {

@@ -54,20 +54,20 @@ pub(crate) async fn live(store: &dyn StateStore, scope: &Scope) -> BTreeMap<Devi
 }
 
 pub(crate) async fn passive(store: &dyn StateStore, scope: &Scope) -> BTreeMap<DeviceId, Bytes> {
-    let mut devices = Vec::new();
+    let mut sessions = BTreeMap::new();
     let mut page = None;
     loop {
-        let (listed, next) = store.list_passive(scope, page).await.unwrap();
-        devices.extend(listed);
-        page = next;
+        let loaded = store.load_passive_page(scope, page).await.unwrap();
+        sessions.extend(loaded.sessions);
+        page = loaded.next;
         if page.is_none() {
             break;
         }
     }
-    devices.sort();
-    devices.dedup();
-    let sessions = store.load_passive(scope, &devices).await.unwrap();
-    devices.into_iter().zip(sessions.into_iter().map(|session| session.expect("it is listed"))).collect()
+    let devices: Vec<DeviceId> = sessions.keys().cloned().collect();
+    let asked_for = store.load_passive(scope, &devices).await.unwrap();
+    assert!(asked_for.into_iter().eq(sessions.values().cloned().map(Some)), "by name as page by page");
+    sessions
 }
 
 pub(crate) async fn a_hundred_thousand_sessions_are_read_back<H: Harness>() {
