@@ -3,17 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use serde_json::json;
 use telemill_actors::kafka_dead_letters::KafkaDeadLetters;
 use telemill_actors::log::message::no_device;
 use telemill_engine::clock::{Clock, TimeSource, Timestamp};
 use telemill_engine::record::{DeadReason, Reason, Record};
-use telemill_engine::sink::Sink;
+use telemill_engine::sink::{Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component};
 use telemill_engine::testing::record;
+use telemill_services::eventually;
 use ulid::Ulid;
 
-use crate::kafka_support::{Site, batch, delivered, produced};
+use crate::kafka_support::{SOON, Site, batch, delivered, produced};
 
 #[derive(Debug)]
 struct At(u64);
@@ -117,4 +121,30 @@ async fn letters_are_recalled_like_any_production() {
     let mut recalled: Vec<_> = recall.recall(0, session, 10).await.unwrap().iter().map(|o| o.delivery).collect();
     recalled.sort_unstable();
     assert_eq!(recalled, [1, 2, 3]);
+}
+
+/// Nothing is taken for delivered that is not there: the sink fails, and is built again with its topic.
+#[tokio::test]
+async fn a_topic_that_is_deleted_is_made_again_and_no_letter_is_lost() {
+    let mut site = Site::shared();
+    let (mut sink, topic) = letters(&mut site).await;
+    let letter = |n| batch(vec![dead(record("d1", n), Reason::NOT_JSON, "devices/d1/data")]);
+    delivered(sink.submit(letter(1)).await).await;
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &site.brokers).create().unwrap();
+    for deleted in admin.delete_topics(&[topic.as_str()], &AdminOptions::new()).await.unwrap() {
+        deleted.unwrap();
+    }
+    let answer = sink.submit(letter(2)).await;
+    let answer = tokio::time::timeout(SOON * 2, answer).await.expect("the client does not wait for ever");
+    assert!(matches!(answer, Submitted::Fatal(_)), "{answer:?}");
+    drop(sink);
+    let checked = site.check::<KafkaDeadLetters>(json!({ "connection": "log", "topic": topic }));
+    let mut sink = eventually(SOON, "the topic to be made again", async || {
+        KafkaDeadLetters::build(&checked, &site.cx()).await.ok()
+    })
+    .await;
+    delivered(sink.submit(letter(2)).await).await;
+    let written: Vec<_> = site.read(&topic).iter().map(|m| m.json()["n"].as_u64().unwrap()).collect();
+    assert_eq!(written, [2]);
 }

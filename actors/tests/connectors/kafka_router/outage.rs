@@ -36,6 +36,24 @@ async fn an_outage_is_waited_out() {
     assert_eq!(numbers, (0..=400).collect::<Vec<_>>());
 }
 
+/// As over a link that is half open: nothing answers, and nothing says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_stands_still_is_waited_for() {
+    let kafka = Kafka::start();
+    let routed = Routed::at(Site::on(&kafka.brokers()), 1);
+    let mut router = routed.router().await;
+    delivered(router.submit(batch(vec![record("d1", 0)])).await).await;
+    kafka.stop();
+    let mut waiting = router.submit(batch((1..100).map(|n| record("d1", n)).collect())).await;
+    let answered = tokio::time::timeout(Duration::from_secs(5), &mut waiting).await;
+    assert!(answered.is_err(), "nothing is answered meanwhile: {answered:?}");
+    kafka.cont();
+    delivered(waiting).await;
+    let numbers: Vec<_> =
+        routed.site.read(&routed.data).iter().map(|m| m.json()["payload"]["n"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..100).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_router_without_a_broker_is_unavailable_in_bounded_time() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,3 +7,4 @@ mod endurance;
 mod fixture;
 mod order;
 mod positions;
+mod watchdogs;

@@ -1,7 +1,9 @@
 //! A Kafka component's surroundings, and a look at the log that owes nothing to the code under test.
 
+mod hole;
 mod store;
 
+pub use hole::FetchHole;
 pub use store::NoStore;
 
 use std::sync::Arc;

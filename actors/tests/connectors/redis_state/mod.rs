@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod claims;
+mod outage;
 mod slots;
 
 use telemill_actors::redis_state::RedisState;

@@ -2,6 +2,7 @@
 
 mod harness;
 mod proxy;
+mod refusal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use telemill_engine::stage::{BuildError, Component};
 use crate::conformance::store::HISTORY;
 pub(crate) use harness::RedisHarness;
 pub(crate) use proxy::Proxy;
+pub(crate) use refusal::Refusal;
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);

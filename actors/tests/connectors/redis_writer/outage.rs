@@ -13,7 +13,7 @@ use telemill_services::{Redis, eventually, unique_name};
 use super::{deliver, hash, submit};
 use crate::conformance::records::{messages_of, run_of_batches};
 use crate::conformance::store::unguarded;
-use crate::redis_support::{DEADLINE, Proxy, Subscriber, build_writer, client, context, writer};
+use crate::redis_support::{DEADLINE, Proxy, Refusal, Subscriber, build_writer, client, context, writer};
 
 /// Submits batches as the engine does: up to the window in flight; after one that did not get through it waits for those
 /// behind, and submits them all again. Gives back how often it had to.
@@ -166,41 +166,27 @@ async fn a_server_that_was_away_is_waited_for() {
     assert_eq!(hash(&mut client, &format!("device:last_state:{device}")).await[0].1, "\"number 39\"");
 }
 
+/// Nothing is dead-lettered for it, either: only an answer that names a record does that.
 #[tokio::test]
 async fn what_the_server_refuses_for_its_own_state_is_tried_again() {
-    let server = Redis::start();
+    let server = Refusal::server();
     let (topology, device) = (unique_name("refuse"), unique_name("dev"));
     let mut subscriber = Subscriber::new(&server.url(), &device).await;
     let mut writer = writer(&server.url(), &topology, 1).await;
-    let mut client = client(&server.url()).await;
-    let states = [
-        ("out_of_memory", vec!["CONFIG", "SET", "maxmemory", "1"], vec!["CONFIG", "SET", "maxmemory", "0"]),
-        ("read_only", vec!["REPLICAOF", "127.0.0.1", "1"], vec!["REPLICAOF", "NO", "ONE"]),
-        ("no_script", vec!["SCRIPT", "FLUSH"], vec!["PING"]),
-        (
-            "not_writable",
-            vec!["CONFIG", "SET", "min-replicas-to-write", "3"],
-            vec!["CONFIG", "SET", "min-replicas-to-write", "0"],
-        ),
-    ];
     let batches = run_of_batches(&device, 0);
-    for (batch, (expect, into, back)) in batches.iter().zip(states) {
-        let command = |words: &[&str]| {
-            let mut command = redis::cmd(words[0]);
-            command.arg(&words[1..]);
-            command
-        };
-        let _: redis::Value = command(&into).query_async(&mut client).await.unwrap();
+    let batches = &batches[..Refusal::ALL.len()];
+    for (batch, refusal) in batches.iter().zip(Refusal::ALL) {
+        refusal.begin(&server).await;
         let submitted = submit(&mut writer, batch).await;
-        let Submitted::Retry { reason, .. } = submitted else { panic!("{expect}: {submitted:?}") };
-        assert_eq!(reason.0, expect);
-        let _: redis::Value = command(&back).query_async(&mut client).await.unwrap();
+        let Submitted::Retry { reason, .. } = submitted else { panic!("{refusal:?}: {submitted:?}") };
+        assert_eq!(reason.0, refusal.reason());
+        refusal.end(&server).await;
         eventually(DEADLINE, "the batch to be delivered", async || {
             matches!(submit(&mut writer, batch).await, Submitted::Delivered).then_some(())
         })
         .await;
     }
-    assert_eq!(subscriber.heard().await, messages_of(&batches[..4]), "each once");
+    assert_eq!(subscriber.heard().await, messages_of(batches), "each once");
 }
 
 #[tokio::test]

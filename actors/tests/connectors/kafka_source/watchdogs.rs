@@ -1,0 +1,114 @@
+//! What nobody tells a source: that a broker stands still, that nothing comes any more, that a topic is another one.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminOptions, NewPartitions};
+use telemill_engine::source::{ResumeAt, SourceError, SourceEvent};
+use telemill_services::Kafka;
+
+use super::driven::{Driven, numbers};
+use super::fixture::{Fixture, Options};
+use crate::kafka_support::FetchHole;
+
+const START: u64 = 1_700_000_000_000;
+
+/// Reads until this record has come; partitions may have to be assigned anew before.
+async fn read_until(source: &mut Driven, last: u64) {
+    loop {
+        match source.next(10).await.unwrap() {
+            SourceEvent::Batch(batch) => {
+                source.acknowledge(&batch).await;
+                if numbers(&batch.records).contains(&last) {
+                    return;
+                }
+            }
+            SourceEvent::Assigned { partitions, reply } => {
+                let _ = reply.send(partitions.iter().map(|p| (*p, ResumeAt::Committed)).collect());
+            }
+            SourceEvent::Revoked { done, .. } => drop(done.send(())),
+            SourceEvent::End => panic!("it has not ended"),
+        }
+    }
+}
+
+/// The coordinator, too, stands still for longer than the session may last without a heartbeat.
+#[tokio::test]
+async fn a_broker_that_stands_still_is_waited_for() {
+    let kafka = Kafka::start();
+    let fixture = Fixture::on(&kafka.brokers(), 1, 1);
+    fixture.create_topics().await;
+    let options = Options { session_timeout: Some("6s"), ..Options::default() };
+    let mut source = fixture.build(options).await.unwrap();
+    source.assigned(ResumeAt::Committed).await;
+    fixture.produce(&fixture.topics[0], 0, 0, START).await;
+    let batch = source.batch(10).await;
+    kafka.stop();
+    source.acknowledge(&batch).await;
+    let cont_at = Instant::now() + Duration::from_secs(9);
+    // Without a heartbeat for so long the client takes its session for lost; that is no failure.
+    while let Some(event) = source.within(cont_at.saturating_duration_since(Instant::now())).await {
+        let SourceEvent::Revoked { done, .. } = event else { panic!("{event:?} of a broker that stands still") };
+        let _ = done.send(());
+    }
+    kafka.cont();
+    fixture.produce(&fixture.topics[0], 0, 1, START + 1).await;
+    read_until(&mut source, 1).await;
+    fixture.until_committed(0, &[2]).await;
+    source.close().await;
+}
+
+/// The connection over which the source reads is half open, while the coordinator answers on another one: nothing else
+/// would ever notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_gives_nothing_although_there_is_something_has_the_source_built_again() {
+    let hole = FetchHole::bind().await;
+    let advertised = format!("advertised.listeners=PLAINTEXT://{}", hole.address());
+    let kafka = Kafka::start_with(&["--set", &advertised]);
+    let (address, hole) = (hole.address(), hole.open_to(kafka.port()));
+    let fixture = Fixture::on(&address, 1, 1);
+    fixture.create_topics().await;
+    let mut source = fixture.start().await;
+    source.assigned(ResumeAt::Committed).await;
+    fixture.produce(&fixture.topics[0], 0, 0, START).await;
+    let batch = source.batch(10).await;
+    source.acknowledge(&batch).await;
+    fixture.until_committed(0, &[1]).await;
+    hole.swallow(true);
+    fixture.produce(&fixture.topics[0], 0, 1, START + 1).await;
+    fixture.produce(&fixture.topics[0], 0, 2, START + 2).await;
+    let error = source.failure().await;
+    let SourceError::Unavailable(why) = &error else { panic!("{error:?}") };
+    assert!(why.contains("no message of topic") && why.contains(&fixture.topics[0]), "{why}");
+    drop(source);
+    hole.swallow(false);
+    let mut source = fixture.start().await;
+    read_until(&mut source, 2).await;
+    source.close().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_gets_more_partitions_stops_the_source() {
+    let fixture = Fixture::new(2, 1);
+    fixture.create_topics().await;
+    let mut source = fixture.start().await;
+    source.assigned(ResumeAt::Committed).await;
+    let grown = &fixture.topics[1];
+    let grow = [NewPartitions::new(grown, 2)];
+    let grown_topics = fixture.admin().create_partitions(&grow, &AdminOptions::new()).await.unwrap();
+    grown_topics.into_iter().for_each(|topic| drop(topic.unwrap()));
+    let error = source.failure().await;
+    let SourceError::Broken(why) = &error else { panic!("{error:?}") };
+    assert!(why.contains(grown) && why.contains("partitions"), "{why}");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_deleted_stops_the_source() {
+    let fixture = Fixture::new(2, 1);
+    fixture.create_topics().await;
+    let mut source = fixture.start().await;
+    source.assigned(ResumeAt::Committed).await;
+    fixture.delete_topic(&fixture.topics[1]).await;
+    let error = source.failure().await;
+    let SourceError::Broken(why) = &error else { panic!("{error:?}") };
+    assert!(why.contains(&fixture.topics[1]), "{why}");
+}
