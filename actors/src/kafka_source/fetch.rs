@@ -203,6 +203,10 @@ impl Fetching<'_> {
         for (partition, plan) in plans {
             let mut lanes = Vec::with_capacity(plan.lanes.len());
             for (topic, (start, _)) in self.shared.setup.topics.iter().zip(&plan.lanes) {
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "every queue is looked at again after a nap, woken or not"
+                )]
                 let queue = self.client.split_partition_queue(&topic.name, **partition);
                 let mut queue =
                     queue.ok_or(KafkaError::Subscription(format!("no queue for topic `{}`", topic.name)))?;

@@ -42,7 +42,7 @@ pub(super) fn transitions(
     partition: Partition,
     limits: &SessionLimits,
 ) -> BTreeMap<DeviceId, Vec<Transition>> {
-    let most = limits.max_sessions.div_ceil(world.log.partitions() as usize);
+    let most = (limits.max_sessions / world.log.partitions() as usize).max(1);
     let forget_after = limits.forget_after.map(|after| after.as_millis() as u64);
     let mut shard = Shard { most, forget_after, ..Shard::default() };
     for record in merged(world, partition) {

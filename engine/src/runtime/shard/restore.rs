@@ -112,7 +112,7 @@ impl ShardCell {
             flushes: 0,
             checkpointer,
             passive,
-            max_devices: group.limits.max_sessions.div_ceil(partitions.max(1) as usize),
+            max_devices: (group.limits.max_sessions / partitions.max(1) as usize).max(1),
             forgotten: Default::default(),
             leaving: None,
             layout,
