@@ -48,6 +48,9 @@ use forget::Busy;
 use passive::Passive;
 use step::{At, Sessions};
 
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub(crate) use codec::holds as session_form_holds;
+
 pub use clock::TimeMode;
 pub use group::{Group, GroupStage};
 pub use restore::OpenError;
