@@ -8,6 +8,7 @@ use serde::Deserialize;
 use telemill_engine::context::{CheckContext, TopicDecl};
 use telemill_engine::topology::{ByteSize, HumanDuration};
 
+use super::fences::Fences;
 use crate::kafka::connection::KafkaConnection;
 use crate::log::resume::Resume;
 use crate::log::spec::{TimeBase, check_read_topics};
@@ -49,6 +50,7 @@ pub struct CheckedKafkaSource {
     pub(super) resume: Resume,
     pub(super) session_timeout: Duration,
     pub(super) fetch_max: u64,
+    pub(super) fences: Fences,
 }
 
 const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
@@ -83,6 +85,7 @@ pub(super) fn check(spec: KafkaSourceSpec, cx: &mut CheckContext<'_>) -> Option<
         resume: spec.resume,
         session_timeout,
         fetch_max,
+        fences: Fences::default(),
     })
 }
 

@@ -60,6 +60,9 @@ fn check(error: &KafkaError, shared: &Shared) {
     let KafkaError::MessageConsumptionFatal(code) = error else { return };
     let group = &shared.setup.group;
     shared.fail(match code {
+        RDKafkaErrorCode::FencedInstanceId if !shared.setup.fences.is_again(Instant::now()) => {
+            SourceError::Unavailable(format!("another member of its name has joined group `{group}`; joining again"))
+        }
         RDKafkaErrorCode::FencedInstanceId => SourceError::Broken(format!(
             "another process joined group `{group}` as topology `{}`, stage `{}`, and has its partitions now; \
              run one of them only",

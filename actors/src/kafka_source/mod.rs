@@ -19,6 +19,7 @@ mod cluster;
 mod command_log;
 mod commit;
 mod contexts;
+mod fences;
 mod fetch;
 mod group;
 mod keeper;
@@ -87,6 +88,7 @@ impl Component for KafkaSource {
             partitions,
             session_timeout: checked.session_timeout,
             fetch_max: checked.fetch_max,
+            fences: checked.fences.clone(),
         };
         Running::start(setup).map(KafkaSource)
     }

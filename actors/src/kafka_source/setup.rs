@@ -12,6 +12,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use telemill_engine::peers::Peer;
 
+use super::fences::Fences;
 use crate::kafka::connection::KafkaConnection;
 use crate::log::reading::Reading;
 
@@ -28,6 +29,7 @@ pub(super) struct Setup {
     pub(super) session_timeout: Duration,
     /// Bytes of messages fetched ahead.
     pub(super) fetch_max: u64,
+    pub(super) fences: Fences,
 }
 
 impl Deref for Setup {

@@ -13,7 +13,6 @@ use std::sync::{Arc, PoisonError};
 use tokio::time::Instant;
 
 use crate::batch::Batch;
-use crate::faults;
 use crate::metrics::StageMetrics;
 use crate::sync::{AtomicUsize, Mutex, MutexGuard, Notify, Ordering, OwnedSemaphorePermit, Semaphore};
 
@@ -178,9 +177,6 @@ impl Mailbox {
         let delivery = queue.deliveries.remove(index)?;
         let before = self.0.queued_records.fetch_sub(delivery.batch.len(), Ordering::Relaxed);
         self.0.metrics.mailbox_records(before - delivery.batch.len());
-        if faults::mutant("leak_permit") {
-            self.0.records.forget_permits(delivery.batch.len());
-        }
         Some(delivery)
     }
 

@@ -215,6 +215,9 @@ impl SinkCell {
             }
             self.common.metrics.received(batch.len());
             self.common.metrics.batch(batch.len());
+            if faults::mutant("leak_permit") {
+                room.iter().cloned().for_each(std::mem::forget);
+            }
             let guards = std::mem::take(&mut batch.guards);
             self.flights.push_back(Flight {
                 batch: Arc::new(batch),

@@ -39,6 +39,7 @@ fn shared() -> Shared {
         partitions: 1,
         session_timeout: Duration::from_secs(45),
         fetch_max: 32 * 1024 * 1024,
+        fences: Default::default(),
     })
 }
 

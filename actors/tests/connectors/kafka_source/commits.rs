@@ -154,7 +154,7 @@ async fn a_second_source_with_the_same_name_takes_over_and_the_first_says_so() {
             Err(error) => break error,
         }
     };
-    assert!(error.to_string().contains("another process"), "{error}");
+    assert!(error.to_string().contains("another member of its name"), "{error}");
     assert_eq!(numbers(&second.records(2).await), [0, 1]);
     second.close().await;
 }
