@@ -95,10 +95,7 @@ impl KafkaConnection {
             .set("reconnect.backoff.max.ms", "1000")
             // A connection that hangs is given up after so long; with the default of a minute, a producer whose request
             // hangs would hold up everything behind it for that long.
-            .set("socket.timeout.ms", "10000")
-            // A client that has heard in a bad moment that a partition has no leader may not ask again by itself; with
-            // the default it would find the new one after five minutes.
-            .set("topic.metadata.refresh.interval.ms", "5000");
+            .set("socket.timeout.ms", "10000");
         for (name, value) in &self.properties {
             config.set(name, value);
         }
