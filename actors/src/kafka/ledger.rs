@@ -221,6 +221,11 @@ impl Ledger {
         self.frozen.as_deref()
     }
 
+    /// The number of the oldest batch that is not answered.
+    pub(crate) fn oldest_batch(&self) -> Option<u64> {
+        self.batches.keys().map(|key| key.0).min()
+    }
+
     #[cfg(test)]
     pub(crate) fn is_idle(&self) -> bool {
         self.items.is_empty()

@@ -15,5 +15,6 @@ mod raw_headers;
 pub(crate) mod reader;
 pub(crate) mod recall;
 pub(crate) mod reports;
+mod stall;
 pub(crate) mod submit;
 mod topic_description;

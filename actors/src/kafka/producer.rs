@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseRecord, Producer as _, PurgeConfig};
@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::connection::KafkaConnection;
 use super::ledger::{ItemKey, Ledger, Offsets, Target};
 use super::reports::{Client, Place, Reports, SendError, send_error};
+use super::stall::Stall;
 use super::topics::EnsuredTopic;
 use crate::log::form::Outgoing;
 
@@ -236,12 +237,14 @@ impl Poller {
         let (client, stopped) = (client.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("kafka reports".to_owned()).spawn(move || {
             let reports = client.context();
+            let mut stall = Stall::new(Instant::now());
             while !stopped.load(Ordering::Relaxed) {
                 let slept = reports.sleep_unless(|| client.in_flight_count() > 0, SLEEP);
                 // Also after a sleep: that the brokers are gone is heard only here.
                 client.poll(if slept { Duration::ZERO } else { LISTEN });
                 reports.write_marks(&client);
                 reports.look_for_brokers(&client);
+                reports.look_for_a_stall(&client, &mut stall);
             }
         })?;
         Ok(Poller { stop, thread })

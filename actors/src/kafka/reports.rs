@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::client::log;
 use super::ledger::{DueMark, ItemKey, Ledger};
+use super::stall::Stall;
 use super::topics::EnsuredTopic;
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::{MARK_VERSION, Mark};
@@ -224,6 +225,23 @@ impl Reports {
                 self.brokers.back();
             }
             Err(error) => self.brokers.lost(error),
+        }
+    }
+
+    /// Gives the client up when it stands still although the brokers answer and every partition has a leader.
+    pub(super) fn look_for_a_stall(&self, client: &Client, stall: &mut Stall) {
+        let oldest = self.ledger().oldest_batch();
+        if self.is_broken() || !stall.is_suspected(oldest, Instant::now()) {
+            return;
+        }
+        let has_leaders = |topic: &String| {
+            let metadata = client.client().fetch_metadata(Some(topic), BROKERS_WITHIN).ok()?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic)?;
+            found.partitions().iter().all(|partition| partition.leader() >= 0).then_some(())
+        };
+        match self.topics.iter().all(|topic| has_leaders(topic).is_some()) {
+            true => self.freeze("nothing was reported for long, although kafka answers"),
+            false => stall.excuse(Instant::now()),
         }
     }
 

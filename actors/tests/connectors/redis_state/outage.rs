@@ -38,7 +38,7 @@ async fn what_the_server_refuses_for_its_own_state_is_unavailable_until_that_pas
         assert_eq!(store.open(&scope, epoch).await.unwrap(), Some(meta(offset * 10 + 1)), "{refusal:?}");
     }
     Refusal::NoScript.begin(&server).await;
-    store.save(&scope, epoch, &delta(99)).await.unwrap();
+    store.save(&scope, epoch, &delta(Refusal::ALL.len() as i64 * 10)).await.unwrap();
 }
 
 /// As over a link that is half open: nothing answers, and nothing says so.
