@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+
 use crate::checkpoint::{CheckpointMeta, Scope, StateStore, StoreError};
 use crate::clock::Timestamp;
 use crate::faults;
 use crate::keyed::{Input, Now};
-use crate::ports::{Journal, PortError};
+use crate::ports::{Journal, PortError, Ports};
 use crate::position::{Cursor, Partition, Position};
+use crate::record::Record;
 use crate::runtime::cell::StageCommon;
 use crate::runtime::directory::Directory;
 use crate::runtime::mailbox::Mailbox;
@@ -211,7 +214,7 @@ impl ShardCell {
 
 impl Sessions {
     /// Applies a transition of a stage's journal to a session.
-    pub(super) fn apply_journal(&mut self, index: usize, slot: u32, record: &crate::record::Record, at: At) {
+    pub(super) fn apply_journal(&mut self, index: usize, slot: u32, record: &Record, at: At) {
         self.table.touch(slot);
         let Some(device) = self.table.get(slot).map(Slot::device) else { return };
         let hosted = &mut self.stages[index];
@@ -295,13 +298,37 @@ async fn load_passive(store: &dyn StateStore, scope: &Scope, directory: &Directo
 }
 
 fn journals(group: &Group, common: &StageCommon) -> Result<Journals, OpenError> {
-    let mut journals = Vec::new();
+    let mut journals: Journals = Vec::new();
     for stage in &group.stages {
         if let Some(sink) = &stage.journal {
-            let journal = common.cx.ports.journal(sink);
-            let missing = || OpenError::Unavailable(format!("stage `{sink}` has not offered its journal yet"));
-            journals.push((stage.common.cx.stage.to_string(), journal.ok_or_else(missing)?));
+            let journal = PresentJournal { ports: common.cx.ports.clone(), sink: sink.clone() };
+            journal.get().map_err(|error| OpenError::Unavailable(error.to_string()))?;
+            journals.push((stage.common.cx.stage.to_string(), Arc::new(journal)));
         }
     }
     Ok(journals)
+}
+
+/// The journal that a sink offers now: one that is built anew offers another, and the one before it answers no more.
+struct PresentJournal {
+    ports: Ports,
+    sink: Arc<str>,
+}
+
+impl PresentJournal {
+    fn get(&self) -> Result<Arc<dyn Journal>, PortError> {
+        let missing = || PortError(format!("stage `{}` has not offered its journal yet", self.sink));
+        self.ports.journal(&self.sink).ok_or_else(missing)
+    }
+}
+
+#[async_trait]
+impl Journal for PresentJournal {
+    async fn end(&self, partition: Partition) -> Result<i64, PortError> {
+        self.get()?.end(partition).await
+    }
+
+    async fn read(&self, partition: Partition, from: i64) -> Result<Vec<Record>, PortError> {
+        self.get()?.read(partition, from).await
+    }
 }
