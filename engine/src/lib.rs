@@ -12,6 +12,8 @@
 //!
 //! The engine knows no connector: no MQTT, Kafka or Redis library is among its dependencies.
 
+#![forbid(unsafe_code)]
+
 pub mod ack;
 pub mod batch;
 pub mod checkpoint;
