@@ -25,6 +25,8 @@ pub mod device_id;
 pub mod envelope;
 pub mod erased;
 pub mod faults;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub mod fuzzing;
 pub mod keyed;
 pub mod metrics;
 pub mod peers;

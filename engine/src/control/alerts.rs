@@ -11,6 +11,7 @@ use crate::ports::FollowError;
 
 /// Whose alerts are wanted.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     /// Those of this topology.
     topology: Option<String>,
@@ -18,6 +19,7 @@ pub(super) struct ListQuery {
 
 /// Which alert log is followed.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct StreamQuery {
     /// One of this topology.
     topology: Option<String>,

@@ -16,7 +16,7 @@ use crate::record::EventId;
 use crate::topology::HumanDuration;
 
 use super::choice::{Recipient, recipient};
-use super::{ApiError, ControlState};
+use super::{ApiError, ControlState, NoQuery};
 
 /// The most messages of history in one answer.
 pub(super) const MAX_HISTORY: usize = 10_000;
@@ -24,7 +24,7 @@ pub(super) const MAX_HISTORY: usize = 10_000;
 const DEFAULT_HISTORY: usize = 100;
 
 /// The ids of the devices that are online.
-pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
+pub(super) async fn list(state: web::Data<ControlState>, _: NoQuery) -> HttpResponse {
     let mut devices: Vec<DeviceId> = Vec::new();
     for running in state.all() {
         devices.extend(running.view.directory.online().into_iter().map(|(device, _)| device));
@@ -33,7 +33,7 @@ pub(super) async fn list(state: web::Data<ControlState>) -> HttpResponse {
 }
 
 /// The devices that are online, and since when.
-pub(super) async fn list_long(state: web::Data<ControlState>) -> HttpResponse {
+pub(super) async fn list_long(state: web::Data<ControlState>, _: NoQuery) -> HttpResponse {
     let mut devices = Vec::new();
     for running in state.all() {
         let online = running.view.directory.online().into_iter();
@@ -46,6 +46,7 @@ pub(super) async fn list_long(state: web::Data<ControlState>) -> HttpResponse {
 
 /// Which part of a device's history is wanted.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct HistoryQuery {
     /// From this second on.
     from: Option<String>,
@@ -109,6 +110,7 @@ const COMMAND_ID: &str = "command_id";
 
 /// How a command is to be sent.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct CommandQuery {
     /// How long it may wait for a device that is offline, such as `30s`.
     ttl: Option<String>,

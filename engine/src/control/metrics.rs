@@ -38,6 +38,14 @@ pub fn install_metrics() -> Result<MetricsPage, BuildError> {
     Ok(MetricsPage(handle))
 }
 
+#[cfg(any(test, fuzzing, feature = "testing"))]
+impl MetricsPage {
+    /// A page on which nothing is ever written.
+    pub(super) fn blank() -> Self {
+        MetricsPage(PrometheusBuilder::new().build_recorder().handle())
+    }
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_counter!("telemill_records_received_total", "Records taken in by a stage");

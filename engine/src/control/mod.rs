@@ -8,6 +8,8 @@ mod board;
 mod choice;
 mod devices;
 mod follow;
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub(crate) mod fuzz;
 mod health;
 mod metrics;
 mod problem;
@@ -20,7 +22,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::http::Method;
+use actix_web::{App, FromRequest, Handler, HttpServer, Resource, Responder, web};
 
 use crate::clock::Clock;
 use crate::runtime::DeploymentView;
@@ -101,23 +104,37 @@ fn routes(config: &mut web::ServiceConfig, state: &ControlState) {
         .app_data(web::PayloadConfig::new(MAX_BODY))
         .app_data(web::PathConfig::default().error_handler(|error, _| ApiError::bad_request(error.to_string()).into()))
         .app_data(web::QueryConfig::default().error_handler(|error, _| ApiError::bad_request(error.to_string()).into()))
-        .service(only("/livez", web::get().to(health::livez)))
-        .service(only("/readyz", web::get().to(health::readyz)))
-        .service(only("/metrics", web::get().to(metrics::page)))
-        .service(only("/devices", web::get().to(devices::list)))
-        .service(only("/devices/{device_id}/command", web::post().to(devices::command)))
-        .service(only("/api/v1/devices", web::get().to(devices::list_long)))
-        .service(only("/api/v1/devices/{device_id}", web::get().to(devices::show)))
-        .service(only("/api/v1/devices/{device_id}/updates", web::get().to(updates::follow)))
-        .service(only("/api/v1/topologies", web::get().to(topologies::list)))
-        .service(only("/api/v1/topologies/{name}/status", web::get().to(topologies::status)))
-        .service(only("/api/v1/alerts", web::get().to(alerts::list)))
-        .service(only("/api/v1/alerts/stream", web::get().to(alerts::stream)))
+        .service(only("/livez", Method::GET, health::livez))
+        .service(only("/readyz", Method::GET, health::readyz))
+        .service(only("/metrics", Method::GET, metrics::page))
+        .service(only("/devices", Method::GET, devices::list))
+        .service(only("/devices/{device_id}/command", Method::POST, devices::command))
+        .service(only("/api/v1/devices", Method::GET, devices::list_long))
+        .service(only("/api/v1/devices/{device_id}", Method::GET, devices::show))
+        .service(only("/api/v1/devices/{device_id}/updates", Method::GET, updates::follow))
+        .service(only("/api/v1/topologies", Method::GET, topologies::list))
+        .service(only("/api/v1/topologies/{name}/status", Method::GET, topologies::status))
+        .service(only("/api/v1/alerts", Method::GET, alerts::list))
+        .service(only("/api/v1/alerts/stream", Method::GET, alerts::stream))
         .default_service(web::to(|| async { Err::<&str, _>(ApiError::not_found("there is nothing at this path")) }));
 }
 
-/// A path that is served by one method; any other gets a problem document.
-fn only(path: &str, route: actix_web::Route) -> actix_web::Resource {
-    let refuse = || async { Err::<&str, _>(ApiError::method_not_allowed()) };
-    web::resource(path).route(route).default_service(web::to(refuse))
+/// The query of a path that takes none: a parameter that is not there is refused everywhere, because a caller who has
+/// misspelt one is not to get the answer to another question. Probes and scrapes may say what they like.
+type NoQuery = web::Query<NoParameters>;
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParameters {}
+
+/// A path that is served by one method; any other is told which.
+fn only<F, Args>(path: &str, method: Method, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let allowed = method.clone();
+    let refuse = move || std::future::ready(ApiError::method_not_allowed(&allowed));
+    web::resource(path).route(web::method(method).to(handler)).default_service(web::to(refuse))
 }

@@ -1,6 +1,7 @@
 //! Errors as RFC 9457 problem documents.
 
-use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::json;
 
@@ -25,10 +26,14 @@ impl ApiError {
         ApiError { status, title: "bad body", detail: format!("the body cannot be taken: {error}") }
     }
 
-    /// 405: not by this method.
-    pub fn method_not_allowed() -> Self {
-        let detail = "this path is not served by this method".to_owned();
-        ApiError { status: StatusCode::METHOD_NOT_ALLOWED, title: "method not allowed", detail }
+    /// 405: not by this method, but by another; the response names it in `Allow`.
+    pub fn method_not_allowed(allowed: &Method) -> HttpResponse {
+        let detail = format!("this path is served by {allowed}");
+        let error = ApiError { status: StatusCode::METHOD_NOT_ALLOWED, title: "method not allowed", detail };
+        let mut response = error.error_response();
+        let allowed = HeaderValue::from_str(allowed.as_str()).expect("a method is a token");
+        response.headers_mut().insert(ALLOW, allowed);
+        response
     }
 
     /// 404: there is no such thing.

@@ -21,6 +21,7 @@ use crate::record::EventId;
 
 /// Which store is followed.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct UpdatesQuery {
     /// That of this topology.
     topology: Option<String>,

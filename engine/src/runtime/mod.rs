@@ -24,6 +24,9 @@ mod stage_actor;
 mod status;
 mod supervisor;
 
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub(crate) use shard::session_form_holds;
+
 pub use cell::StageLimits;
 pub use deploy::{DEAD_LETTERS, DeployError, Environment, begin, deploy};
 pub use deployment::{Deployment, DeploymentView, Ended, Member, StageReport};

@@ -21,17 +21,21 @@ pub(super) fn encode<'a>(
     hosts: impl Iterator<Item = &'a dyn KeyedHost>,
     scratch: &mut Vec<u8>,
 ) -> Bytes {
-    scratch.clear();
-    scratch.push(VERSION);
-    scratch.extend_from_slice(&last_seen.0.to_le_bytes());
-    for host in hosts {
-        let length_at = scratch.len();
-        scratch.extend_from_slice(&[0; 4]);
-        host.encode(slot, scratch);
-        let length = (scratch.len() - length_at - 4) as u32;
-        scratch[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
-    }
+    write(last_seen, hosts.map(|host| move |out: &mut Vec<u8>| host.encode(slot, out)), scratch);
     Bytes::copy_from_slice(scratch)
+}
+
+fn write<W: FnOnce(&mut Vec<u8>)>(last_seen: LogTime, states: impl Iterator<Item = W>, out: &mut Vec<u8>) {
+    out.clear();
+    out.push(VERSION);
+    out.extend_from_slice(&last_seen.0.to_le_bytes());
+    for state in states {
+        let length_at = out.len();
+        out.extend_from_slice(&[0; 4]);
+        state(out);
+        let length = (out.len() - length_at - 4) as u32;
+        out[length_at..length_at + 4].copy_from_slice(&length.to_le_bytes());
+    }
 }
 
 /// Takes a session's form apart.
@@ -56,6 +60,16 @@ pub(super) fn decode(bytes: &[u8]) -> Result<SessionForm<'_>, String> {
     Ok(SessionForm { last_seen: LogTime(u64::from_le_bytes(*last_seen)), states })
 }
 
+/// Any bytes are refused, or are what would be written of what was read: a session has one form.
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub(crate) fn holds(bytes: &[u8]) {
+    let Ok(form) = decode(bytes) else { return };
+    let mut written = Vec::new();
+    let states = form.states.iter().map(|state| move |out: &mut Vec<u8>| out.extend_from_slice(state));
+    write(form.last_seen, states, &mut written);
+    assert_eq!(written, bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,8 +86,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = decode(&bytes);
+        fn any_bytes_are_refused_or_written_again(rest in proptest::collection::vec(0u8..4, 0..64)) {
+            holds(&rest);
+            holds(&[&[VERSION][..], &rest].concat());
+        }
+
+        #[test]
+        fn what_is_written_is_read_back(
+            last_seen in any::<u64>(),
+            states in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..20), 0..5),
+        ) {
+            let mut bytes = Vec::new();
+            let writers = states.iter().map(|state| move |out: &mut Vec<u8>| out.extend_from_slice(state));
+            write(LogTime(last_seen), writers, &mut bytes);
+            let states = states.iter().map(Vec::as_slice).collect();
+            prop_assert_eq!(decode(&bytes), Ok(SessionForm { last_seen: LogTime(last_seen), states }));
         }
     }
 }

@@ -43,6 +43,9 @@ use clock::{LogClock, Mark};
 use passive::Passive;
 use step::{At, Sessions};
 
+#[cfg(any(test, fuzzing, feature = "testing"))]
+pub(crate) use codec::holds as session_form_holds;
+
 pub use clock::TimeMode;
 pub use group::{Group, GroupStage};
 pub use restore::OpenError;
