@@ -30,6 +30,9 @@ pub enum LinkError {
     /// The password cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The broker ended the connection, in good order: all that it had sent was read.
+    #[error("the broker closed the connection")]
+    Closed,
     /// The connection is gone.
     #[error("{0}")]
     Lost(String),
@@ -39,7 +42,7 @@ impl From<StateError> for LinkError {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Deserialization(rumqttc::Error::PayloadSizeLimitExceeded(size)) => LinkError::TooLarge(size),
-            StateError::ConnectionAborted => LinkError::Lost("the broker closed the connection".to_owned()),
+            StateError::ConnectionAborted => LinkError::Closed,
             other => LinkError::Lost(other.to_string()),
         }
     }

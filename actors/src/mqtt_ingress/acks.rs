@@ -15,28 +15,34 @@ pub(super) const AT_ONCE: u64 = 0;
 /// The PUBLISHes of one connection that are not acknowledged.
 #[derive(Debug, Default)]
 pub(super) struct AckLedger {
-    waiting: VecDeque<(u16, u64)>,
-    gone: u64,
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    packet_id: u16,
+    running_id: u64,
+    delivery: u64,
 }
 
 impl AckLedger {
-    /// A PUBLISH came and waits for `delivery`. Without a packet id there is nothing to acknowledge.
-    pub(super) fn push(&mut self, packet_id: u16, delivery: u64) {
+    /// A PUBLISH came, with this running id (`redelivery`), and waits for `delivery`. Without a packet id there is
+    /// nothing to acknowledge.
+    pub(super) fn push(&mut self, packet_id: u16, running_id: u64, delivery: u64) {
         if packet_id != 0 {
-            self.waiting.push_back((packet_id, delivery));
+            self.waiting.push_back(Waiting { packet_id, running_id, delivery });
         }
     }
 
     /// The packet ids that may be acknowledged now that all deliveries up to `safe` are safe.
     pub(super) fn release(&mut self, safe: u64) -> impl Iterator<Item = u16> {
-        let count = self.waiting.iter().take_while(|(_, delivery)| *delivery <= safe).count();
-        self.gone += count as u64;
-        self.waiting.drain(..count).map(|(packet_id, _)| packet_id)
+        let count = self.waiting.iter().take_while(|waiting| waiting.delivery <= safe).count();
+        self.waiting.drain(..count).map(|waiting| waiting.packet_id)
     }
 
-    /// Names the oldest PUBLISH that waits: as long as it waits, the name stays the same.
+    /// The running id of the oldest PUBLISH that waits.
     pub(super) fn oldest(&self) -> Option<u64> {
-        (!self.waiting.is_empty()).then_some(self.gone)
+        self.waiting.front().map(|waiting| waiting.running_id)
     }
 }
 
@@ -48,7 +54,7 @@ mod tests {
     fn nobody_overtakes() {
         let mut ledger = AckLedger::default();
         for (packet_id, delivery) in [(1, 1), (0, 2), (2, 3), (3, AT_ONCE), (4, 1), (5, 4), (6, AT_ONCE)] {
-            ledger.push(packet_id, delivery);
+            ledger.push(packet_id, packet_id.into(), delivery);
         }
         let mut check = |safe, expect: &[u16]| assert_eq!(ledger.release(safe).collect::<Vec<_>>(), expect);
         check(0, &[]);
@@ -59,14 +65,15 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_has_a_name_for_as_long_as_it_waits() {
+    fn the_oldest_is_named_for_as_long_as_it_waits() {
         let mut ledger = AckLedger::default();
         assert_eq!(ledger.oldest(), None);
-        ledger.push(1, 1);
-        let first = ledger.oldest();
-        ledger.push(2, 2);
-        assert_eq!(ledger.oldest(), first);
+        ledger.push(1, 65_536, 1);
+        ledger.push(2, 65_537, 2);
+        assert_eq!(ledger.oldest(), Some(65_536));
         assert_eq!(ledger.release(1).count(), 1);
-        assert!(ledger.oldest().is_some() && ledger.oldest() != first);
+        assert_eq!(ledger.oldest(), Some(65_537));
+        assert_eq!(ledger.release(2).count(), 1);
+        assert_eq!(ledger.oldest(), None);
     }
 }

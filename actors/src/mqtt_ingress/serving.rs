@@ -66,6 +66,19 @@ impl<'s> Serving<'s> {
 
     /// Serves until the connection fails; returns `Ok` when it was told to close, and has.
     pub(super) async fn run(mut self) -> Result<(), Down> {
+        let served = self.serve().await;
+        self.slot.table.disconnected(self.ledger.oldest());
+        if self.beginning == Beginning::Doubtful {
+            // The SUBSCRIBE may have reached a new session, whose messages come next time.
+            self.slot.new_session();
+        }
+        served?;
+        Ok(self.link.leave().await?)
+    }
+
+    /// Returns `Ok` when it is to leave.
+
+    async fn serve(&mut self) -> Result<(), Down> {
         self.subscribe().await?;
         let mut ping = every(self.slot.connection.keep_alive / 4);
         let mut mark = every(MARK_EVERY);
@@ -74,7 +87,7 @@ impl<'s> Serving<'s> {
             let orders = self.slot.look();
             self.acknowledge(orders.safe).await?;
             if orders.closing {
-                return Ok(self.link.leave().await?);
+                return Ok(());
             }
             tokio::select! {
                 () = self.slot.intake.woken() => {}
@@ -184,43 +197,50 @@ impl<'s> Serving<'s> {
             }
         }
         self.subscribing.clear();
-        if self.beginning == Beginning::Doubtful {
-            tracing::warn!(
-                code = "mqtt::session_renewed", topology = %self.slot.topology, stage = %self.slot.stage,
-                broker = %self.slot.connection.address(),
-                "this slot's session may be another one than before; what is redelivered from before is not recognised"
-            );
-            self.beginning = Beginning::First;
-            self.slot.renew_session();
-        }
+        self.settle_doubt(false);
         Ok(())
+    }
+
+    /// The first word from a session in doubt has come: a message that was `sent_before`, or another, or the SUBACK.
+    fn settle_doubt(&mut self, sent_before: bool) {
+        if self.beginning != Beginning::Doubtful {
+            return;
+        }
+        if sent_before {
+            self.beginning = Beginning::Resumed;
+            self.slot.session.restore();
+            self.slot.settle(true);
+            return;
+        }
+        tracing::warn!(
+            code = "mqtt::session_renewed", topology = %self.slot.topology, stage = %self.slot.stage,
+            broker = %self.slot.connection.address(),
+            "this slot's session may be another one than before; what is redelivered from before is not recognised"
+        );
+        self.beginning = Beginning::First;
+        self.slot.new_session();
     }
 
     fn publish(&mut self, publish: Publish, now: Timestamp) -> Result<(), Down> {
         if publish.qos == QoS::ExactlyOnce {
             return Err(Down::Protocol("a message at QoS 2, where QoS 1 was granted".to_owned()));
         }
-        if self.beginning == Beginning::Doubtful {
-            // Before the SUBACK only a session that was subscribed before has anything to send.
-            self.beginning = Beginning::Resumed;
-            self.slot.settle(true);
-        }
+        self.settle_doubt(publish.dup);
         let slot = &mut *self.slot;
         let packet_id = publish.pkid;
-        slot.table.arrive(packet_id);
+        let running_id = slot.table.arrive(packet_id, publish.dup);
         if publish.retain && !slot.accept_retained {
             slot.meters.ignored_retained.increment(1);
-            self.ledger.push(packet_id, AT_ONCE);
+            self.ledger.push(packet_id, running_id, AT_ONCE);
             return Ok(());
         }
         let payload_hash = slot.inspector.hash(&publish);
         if publish.dup {
-            let resumed = self.beginning == Beginning::Resumed;
-            match slot.table.recognise(packet_id, payload_hash).filter(|_| resumed) {
+            match slot.table.recognise(packet_id, payload_hash) {
                 Some(known) => {
                     slot.meters.redelivered_recognised.increment(1);
                     let waits_for = if let Known::InFlight(delivery) = known { delivery } else { AT_ONCE };
-                    self.ledger.push(packet_id, waits_for);
+                    self.ledger.push(packet_id, running_id, waits_for);
                     return Ok(());
                 }
                 None => slot.meters.redelivered_produced.increment(1),
@@ -231,7 +251,7 @@ impl<'s> Serving<'s> {
             Arrival::Unfit(rejected) => Item::Rejected(rejected),
             Arrival::Unmatched => {
                 slot.meters.ignored_unmatched.increment(1);
-                self.ledger.push(packet_id, AT_ONCE);
+                self.ledger.push(packet_id, running_id, AT_ONCE);
                 return Ok(());
             }
         };
@@ -243,7 +263,7 @@ impl<'s> Serving<'s> {
             packet_id,
             payload_hash,
         });
-        self.ledger.push(packet_id, delivery);
+        self.ledger.push(packet_id, running_id, delivery);
         self.arrived.push(item);
         Ok(())
     }

@@ -12,9 +12,12 @@
 //! - **when all is confirmed**, `subscribed: true`.
 //!
 //! A CONNECT whose answer was never seen (a crash, a cut) leaves the same doubt: the broker may have lost the session
-//! and made a new, empty one, which it "resumes" the next time. Then everything is subscribed anew, and what comes first
-//! decides: a broker sends what is not acknowledged before it answers a SUBSCRIBE, so a message proves the old session,
-//! and a SUBACK without one before it means that there is nothing to recognise.
+//! and made a new, empty one, which it "resumes" the next time. Then everything is subscribed anew, and, because the
+//! SUBSCRIBE fills a new session, under a new id, which is written down first: were the connection cut right behind it,
+//! the messages of the new session would be taken for the old one's. The first word from the broker decides. A message
+//! with the DUP flag was sent before, which a session that was never subscribed cannot have done: it is the old session
+//! after all, and keeps its id. Anything else (a SUBACK, or a message without the flag, which a broker may send before
+//! it) means that there is nothing to recognise, because a broker begins with what it has to send again.
 
 use std::sync::Arc;
 
@@ -42,6 +45,8 @@ struct Books {
     filters: Vec<String>,
     /// The broker confirmed these filters, and the session has not been lost since.
     confirmed: bool,
+    /// The id that it had, and has if it is the known one after all.
+    doubted: Option<Ulid>,
 }
 
 /// How a connection begins.
@@ -49,7 +54,8 @@ struct Books {
 pub(super) enum Beginning {
     /// The known session goes on.
     Resumed,
-    /// Either that, or a new one that has never been subscribed.
+    /// Either that, or a new one that has never been subscribed: from here on it counts as new, until it is
+    /// [restored](SlotSession::restore).
     Doubtful,
     /// The first of this slot.
     First,
@@ -71,16 +77,30 @@ impl Changes {
 }
 
 impl Books {
+    /// A session that has never been subscribed.
+    fn new(id: Ulid) -> Self {
+        Books { id, filters: Vec::new(), confirmed: false, doubted: None }
+    }
+
     fn begin(&mut self, resumed: bool, new_id: impl FnOnce() -> Ulid) -> Beginning {
         let known = !self.filters.is_empty();
         match (known, resumed) {
             (true, true) if self.confirmed => Beginning::Resumed,
-            (true, true) => Beginning::Doubtful,
+            (true, true) => {
+                self.doubted = Some(std::mem::replace(&mut self.id, new_id()));
+                Beginning::Doubtful
+            }
             (true, false) => {
-                *self = Books { id: new_id(), filters: Vec::new(), confirmed: false };
+                *self = Books::new(new_id());
                 Beginning::Lost
             }
             (false, _) => Beginning::First,
+        }
+    }
+
+    fn restore(&mut self) {
+        if let Some(known) = self.doubted.take() {
+            self.id = known;
         }
     }
 
@@ -105,9 +125,9 @@ impl SlotSession {
         let found = record.is_some();
         let books = match record {
             Some(SlotRecord { slot_session, filters, subscribed }) => {
-                Books { id: slot_session, filters, confirmed: subscribed }
+                Books { filters, confirmed: subscribed, ..Books::new(slot_session) }
             }
-            None => Books { id: new_id, filters: Vec::new(), confirmed: false },
+            None => Books::new(new_id),
         };
         let session = SlotSession {
             store: cx.store.clone(),
@@ -141,9 +161,10 @@ impl SlotSession {
         self.books.confirmed = false;
     }
 
-    /// The doubt is settled: it is another session than the known one.
-    pub(super) fn renew(&mut self, id: Ulid) {
-        self.books.id = id;
+    /// The doubt is settled: it is the known session. It is written down once all is [confirmed](Self::confirmed);
+    /// until then the new id stands there, under which nothing was produced.
+    pub(super) fn restore(&mut self) {
+        self.books.restore();
     }
 
     /// What is to be subscribed and unsubscribed on this connection. A repeated SUBSCRIBE would bring all retained
@@ -185,7 +206,7 @@ mod tests {
     }
 
     fn books(names: &[&str], confirmed: bool) -> Books {
-        Books { id: Ulid(1), filters: filters(names), confirmed }
+        Books { filters: filters(names), confirmed, ..Books::new(Ulid(1)) }
     }
 
     #[test]
@@ -196,11 +217,37 @@ mod tests {
             assert_eq!((books.id, books.filters), (Ulid(id), filters(left)));
         };
         check(&["a"], true, true, Beginning::Resumed, 1, &["a"]);
-        check(&["a"], false, true, Beginning::Doubtful, 1, &["a"]);
+        check(&["a"], false, true, Beginning::Doubtful, 2, &["a"]);
         check(&["a"], true, false, Beginning::Lost, 2, &[]);
         check(&["a"], false, false, Beginning::Lost, 2, &[]);
         check(&[], false, false, Beginning::First, 1, &[]);
         check(&[], false, true, Beginning::First, 1, &[]);
+    }
+
+    #[test]
+    fn in_doubt_it_is_another_session_unless_it_is_proven_to_be_the_known_one() {
+        let mut books = books(&["a"], false);
+        assert_eq!(books.begin(true, || Ulid(2)), Beginning::Doubtful);
+        books.restore();
+        assert_eq!(books.id, Ulid(1));
+        // Cut twice without a word: what could be known now is the session that the first SUBSCRIBE may have filled.
+        assert_eq!(books.begin(true, || Ulid(3)), Beginning::Doubtful);
+        assert_eq!(books.id, Ulid(3));
+        assert_eq!(books.begin(true, || Ulid(4)), Beginning::Doubtful);
+        assert_eq!(books.id, Ulid(4));
+        books.restore();
+        assert_eq!(books.id, Ulid(3));
+        books.restore();
+        assert_eq!(books.id, Ulid(3));
+    }
+
+    #[test]
+    fn a_session_that_is_lost_in_doubt_is_not_restored() {
+        let mut books = books(&["a"], false);
+        assert_eq!(books.begin(true, || Ulid(2)), Beginning::Doubtful);
+        assert_eq!(books.begin(false, || Ulid(3)), Beginning::Lost);
+        books.restore();
+        assert_eq!(books.id, Ulid(3));
     }
 
     #[test]

@@ -146,8 +146,12 @@ impl Slot {
         let options = self.connection.options(&self.client_id, false, self.packet_limit);
         let (link, resumed) = Link::connect(options).await.inspect_err(|error| {
             // A CONNECT may have been sent and may have made a session; its answer was not seen.
-            if matches!(error, LinkError::Lost(_) | LinkError::TooLarge(_)) {
+            if matches!(error, LinkError::Closed | LinkError::Lost(_) | LinkError::TooLarge(_)) {
                 self.session.doubt();
+            }
+            // What was sent before an orderly end would have been read before it.
+            if matches!(error, LinkError::Lost(_) | LinkError::TooLarge(_)) {
+                self.table.disconnected(None);
             }
         })?;
         *connected = Some(Instant::now());
@@ -176,15 +180,8 @@ impl Slot {
         Serving::new(self, link, beginning).run().await
     }
 
-    /// The session turned out to be another one than the known: nothing of it can be recognised.
-    pub(super) fn renew_session(&mut self) {
-        let now = self.clock.now();
-        let id = self.inspector.next_id(now).0;
-        self.session.renew(id);
-        self.new_session();
-    }
-
-    fn new_session(&mut self) {
+    /// The session is another one than the known: nothing of it can be recognised.
+    pub(super) fn new_session(&mut self) {
         self.table.begin();
         self.intake.new_life();
         self.settle(false);
