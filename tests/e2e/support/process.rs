@@ -192,6 +192,18 @@ impl Telemill {
         self.child.wait().expect("it is ours");
     }
 
+    /// Waits until it has ended by itself; false when it does not in time.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let end = std::time::Instant::now() + time;
+        while self.status().is_none() {
+            if std::time::Instant::now() > end {
+                return false;
+            }
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        true
+    }
+
     /// Says a line to its standard input. One that has ended hears nothing.
     pub fn say(&mut self, line: &str) {
         let _ = self.child.stdin.as_mut().map(|stdin| writeln!(stdin, "{line}"));

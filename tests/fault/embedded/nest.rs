@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::proxy::Proxy;
 use crate::rig::binary;
@@ -69,15 +69,7 @@ impl Nest {
 
     /// Waits until the engine has died at a point; false when it does not come there.
     pub fn dies(&mut self, within: Duration) -> bool {
-        let end = Instant::now() + within;
-        while self.engine().status().is_none() {
-            if Instant::now() > end {
-                return false;
-            }
-            std::thread::park_timeout(Duration::from_millis(5));
-        }
-        self.engine = None;
-        true
+        self.engine.take_if(|engine| engine.ends_within(within)).is_some()
     }
 
     pub fn drain(&mut self) {
