@@ -119,7 +119,7 @@ fn check_broker(broker: &str) -> Result<(), &'static str> {
         });
     }
     let (host, port) = broker.rsplit_once(':').ok_or("it has no port")?;
-    let bad_host = |c: char| c.is_whitespace() || c == ',' || c == '/' || c == '@';
+    let bad_host = |c: char| c.is_whitespace() || c.is_control() || c == ',' || c == '/' || c == '@';
     if host.is_empty() || host.contains(bad_host) {
         return Err("it has no host name");
     }

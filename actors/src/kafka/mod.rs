@@ -7,6 +7,7 @@ pub mod topics;
 pub mod wire;
 pub mod writer;
 
+pub(crate) mod bootstrap;
 pub(crate) mod handover;
 pub(crate) mod headers;
 pub(crate) mod ledger;

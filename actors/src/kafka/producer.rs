@@ -16,6 +16,7 @@ use telemill_engine::peers::Peers;
 use telemill_engine::stage::BuildError;
 use tokio::sync::watch;
 
+use super::bootstrap::Bootstrap;
 use super::connection::KafkaConnection;
 use super::ledger::{ItemKey, Ledger, Offsets, Target};
 use super::reports::{Client, Place, Reports, SendError, send_error};
@@ -94,7 +95,7 @@ impl Producer {
         let client = Arc::new(client);
         let reports = client.client().context().clone();
         reports.belongs_to(&client);
-        let poller = Poller::start(&client).map_err(|error| failed(error.to_string()))?;
+        let poller = Poller::start(&client, Bootstrap::of(connection)).map_err(|error| failed(error.to_string()))?;
         Ok(Producer { client: Some(client), reports, poller: Some(poller), closed: watch::Sender::new(false) })
     }
 
@@ -232,7 +233,7 @@ impl ProducerView {
 }
 
 impl Poller {
-    fn start(client: &Arc<Client>) -> std::io::Result<Poller> {
+    fn start(client: &Arc<Client>, mut bootstrap: Bootstrap) -> std::io::Result<Poller> {
         let stop = Arc::new(AtomicBool::new(false));
         let (client, stopped) = (client.clone(), stop.clone());
         let thread = std::thread::Builder::new().name("kafka reports".to_owned()).spawn(move || {
@@ -243,7 +244,7 @@ impl Poller {
                 // Also after a sleep: that the brokers are gone is heard only here.
                 client.poll(if slept { Duration::ZERO } else { LISTEN });
                 reports.write_marks(&client);
-                reports.look_for_brokers(&client);
+                reports.look_for_brokers(&client, &mut bootstrap);
                 reports.look_for_a_stall(&client, &mut stall);
             }
         })?;

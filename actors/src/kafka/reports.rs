@@ -18,9 +18,10 @@ use telemill_engine::peers::Peer;
 use telemill_engine::record::{Kind, Reason};
 use tokio::sync::Notify;
 
+use super::bootstrap::Bootstrap;
 use super::client::log;
 use super::ledger::{DueMark, ItemKey, Ledger};
-use super::stall::Stall;
+use super::stall::{Stall, Standing};
 use super::topics::EnsuredTopic;
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::{MARK_VERSION, Mark};
@@ -215,7 +216,7 @@ impl Reports {
     ///
     /// The client says when a connection fails, which may have been one of several; it does not say when all is well
     /// again, and while there is nothing to write it may not find out.
-    pub(super) fn look_for_brokers(&self, client: &Client) {
+    pub(super) fn look_for_brokers(&self, client: &Client, bootstrap: &mut Bootstrap) {
         if self.is_broken() || !self.brokers_in_doubt.load(Ordering::Relaxed) {
             return;
         }
@@ -223,16 +224,24 @@ impl Reports {
             Ok(_) => {
                 self.brokers_in_doubt.store(false, Ordering::Relaxed);
                 self.brokers.back();
+                bootstrap.has_answered();
             }
-            Err(error) => self.brokers.lost(error),
+            Err(error) => {
+                self.brokers.lost(error);
+                bootstrap.begin_again(client.client());
+            }
         }
     }
 
-    /// Gives the client up when it stands still although the brokers answer and every partition has a leader.
+    /// Has it looked for the brokers when nothing was reported for some time: the client does not always say that it has
+    /// lost them. Gives the client up when it stands still although the brokers answer and every partition has a leader.
     pub(super) fn look_for_a_stall(&self, client: &Client, stall: &mut Stall) {
         let oldest = self.ledger().oldest_batch();
-        if self.is_broken() || !stall.is_suspected(oldest, Instant::now()) {
-            return;
+        match stall.look(oldest, Instant::now()) {
+            _ if self.is_broken() => return,
+            Standing::Well => return,
+            Standing::Doubted => return self.brokers_in_doubt.store(true, Ordering::Relaxed),
+            Standing::Suspected => {}
         }
         let has_leaders = |topic: &String| {
             let metadata = client.client().fetch_metadata(Some(topic), BROKERS_WITHIN).ok()?;

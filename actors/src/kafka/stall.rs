@@ -1,13 +1,26 @@
 //! Whether a producer stands still although its cluster does not.
 //!
-//! A client that was told in a bad moment that a partition has no leader may never hear of the next one (seen with
-//! librdkafka 2 behind a broker that stood still for some seconds): then what is queued for the partition waits for ever.
-//! A new client asks afresh. Pure: no clock, no I/O.
+//! It may have lost sight of the cluster without a word, so it is soon asked whether the brokers are there.
+//! No way is known in which that happens to a client that sees its cluster (one that does not is `bootstrap`'s affair);
+//! should there be one, what is queued would wait for ever, and a new client asks afresh. Pure: no clock, no I/O.
 
 use std::time::{Duration, Instant};
 
+/// How long the oldest batch may be the oldest before the client has to show that it sees its brokers.
+const DOUBTED: Duration = Duration::from_secs(2);
 /// How long the oldest batch may be the oldest while the cluster answers: longer than a request and its repetition take.
 const STALLED: Duration = Duration::from_secs(20);
+
+/// What to think of a producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It gets on, or has nothing to do.
+    Well,
+    /// Its brokers may be gone, or it may think so.
+    Doubted,
+    /// If its brokers are there, it stands still.
+    Suspected,
+}
 
 /// Watches the oldest batch that is not answered.
 #[derive(Debug)]
@@ -21,12 +34,16 @@ impl Stall {
         Stall { oldest: None, since: now }
     }
 
-    /// Looks at the number of the oldest batch; whether it has been that for too long.
-    pub(super) fn is_suspected(&mut self, oldest: Option<u64>, now: Instant) -> bool {
+    /// Looks at the number of the oldest batch, and for how long it has been that.
+    pub(super) fn look(&mut self, oldest: Option<u64>, now: Instant) -> Standing {
         if oldest != self.oldest {
             (self.oldest, self.since) = (oldest, now);
         }
-        oldest.is_some() && now.duration_since(self.since) >= STALLED
+        match now.duration_since(self.since) {
+            waited if oldest.is_some() && waited >= STALLED => Standing::Suspected,
+            waited if oldest.is_some() && waited >= DOUBTED => Standing::Doubted,
+            _ => Standing::Well,
+        }
     }
 
     /// The cluster is at fault: the time until now does not count.
@@ -44,13 +61,16 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut stall = Stall::new(start);
-        assert!(!stall.is_suspected(None, at(100)), "nothing is under way");
-        assert!(!stall.is_suspected(Some(1), at(101)));
-        assert!(!stall.is_suspected(Some(2), at(120)));
-        assert!(!stall.is_suspected(Some(2), at(139)));
-        assert!(stall.is_suspected(Some(2), at(140)));
+        assert_eq!(stall.look(None, at(100)), Standing::Well, "nothing is under way");
+        assert_eq!(stall.look(Some(1), at(101)), Standing::Well);
+        assert_eq!(stall.look(Some(2), at(120)), Standing::Well);
+        assert_eq!(stall.look(Some(2), at(121)), Standing::Well);
+        assert_eq!(stall.look(Some(2), at(122)), Standing::Doubted);
+        assert_eq!(stall.look(Some(2), at(139)), Standing::Doubted);
+        assert_eq!(stall.look(Some(2), at(140)), Standing::Suspected);
         stall.excuse(at(140));
-        assert!(!stall.is_suspected(Some(2), at(159)));
-        assert!(stall.is_suspected(Some(2), at(160)));
+        assert_eq!(stall.look(Some(2), at(141)), Standing::Well);
+        assert_eq!(stall.look(Some(2), at(159)), Standing::Doubted);
+        assert_eq!(stall.look(Some(2), at(160)), Standing::Suspected);
     }
 }

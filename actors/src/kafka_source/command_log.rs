@@ -27,7 +27,8 @@ pub(super) struct KafkaCommandLog {
     connection: Arc<KafkaConnection>,
     topic: String,
     stage: String,
-    /// Made anew after an error that it cannot recover from.
+    /// Made anew after an error that it cannot recover from, and when nothing was written for long: a client may have
+    /// lost sight of its cluster, see `kafka::bootstrap`.
     producer: Mutex<Option<CommandProducer>>,
 }
 
@@ -56,6 +57,11 @@ impl KafkaCommandLog {
         *producer = Some(made.clone());
         Ok(made)
     }
+
+    fn discard(&self) {
+        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        producer.into_iter().for_each(drop_elsewhere);
+    }
 }
 
 #[async_trait]
@@ -70,7 +76,12 @@ impl CommandLog for KafkaCommandLog {
         let delivery = producer.send_result(record).map_err(|(error, _)| failed(error))?;
         match delivery.await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err((error, _))) => Err(failed(error)),
+            Ok(Err((error, _))) => {
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
+                    self.discard();
+                }
+                Err(failed(error))
+            }
             Err(_) => Err(failed(KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue))),
         }
     }

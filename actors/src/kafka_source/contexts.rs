@@ -43,6 +43,11 @@ impl Complaints {
         is_new
     }
 
+    /// There is no complaint, and yet nothing comes: a client does not always say that it has lost its brokers.
+    pub(super) fn doubt(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
     /// Whether there was a complaint since this was last asked: the one that was heard may be of one broker of several.
     pub(super) fn take_doubt(&self) -> bool {
         self.in_doubt.swap(false, Ordering::Relaxed)

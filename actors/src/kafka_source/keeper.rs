@@ -19,7 +19,7 @@ use super::contexts::Complaints;
 use super::group::Member;
 use super::shared::{Asked, Shared};
 use super::wait::unpark_me;
-use super::watch::Watch;
+use super::watch::{Standing, Watch};
 
 const COMMIT_EVERY: Duration = Duration::from_millis(500);
 /// Offsets that are not committed for a week expire, also those of a topic that nothing comes through.
@@ -92,8 +92,9 @@ impl Keeper<'_> {
         }
         if now >= self.look {
             match self.watch.look(self.member, self.shared) {
-                Ok(None) => self.complaints.is_well(),
-                Ok(Some(stalled)) => self.shared.fail(SourceError::Unavailable(stalled)),
+                Ok(Standing::Well) => self.complaints.is_well(),
+                Ok(Standing::Doubted) => self.complaints.doubt(),
+                Ok(Standing::Stalled(what)) => self.shared.fail(SourceError::Unavailable(what)),
                 Err(error) => self.complain(&error, "the ends of the topics are not known"),
             }
             self.look = Instant::now() + LOOK_EVERY;

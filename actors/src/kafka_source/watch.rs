@@ -13,6 +13,19 @@ use super::shared::{Progress, Shared};
 
 /// How long a partition may give nothing although there is something to read.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long before the client has to show that it sees its brokers.
+const DOUBTED: Duration = Duration::from_secs(4);
+
+/// What to think of the reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It gets on, or there is nothing to read.
+    Well,
+    /// Something gives nothing: its brokers may be gone, or the client may think so.
+    Doubted,
+    /// What stands still, and where.
+    Stalled(String),
+}
 
 /// What was seen of each topic of each partition.
 #[derive(Debug, Default)]
@@ -29,36 +42,39 @@ struct Seen {
 }
 
 impl Watch {
-    /// Looks at every partition being read; names what stands still. Blocks.
-    pub(super) fn look(&mut self, member: &Member, shared: &Shared) -> KafkaResult<Option<String>> {
+    /// Looks at every partition being read. Blocks.
+    pub(super) fn look(&mut self, member: &Member, shared: &Shared) -> KafkaResult<Standing> {
         let setup = &shared.setup;
         let standing = shared.standing();
         let partitions: Vec<_> = standing.iter().map(|(partition, ..)| *partition).collect();
         self.forget_others(setup, &partitions);
         if partitions.is_empty() {
-            return Ok(None);
+            return Ok(Standing::Well);
         }
         let ends = cluster::ends(member, setup, &partitions)?;
         let now = Instant::now();
-        let mut stalled = None;
+        let mut all = Standing::Well;
         for ((partition, progress, done), ends) in standing.into_iter().zip(ends) {
             for (topic, ((progress, done), end)) in progress.into_iter().zip(done).zip(ends).enumerate() {
                 lag(setup, topic, partition, (end - done).max(0));
-                if self.is_stalled((partition, topic), progress, end, now) {
+                let idle = self.idle((partition, topic), progress, end, now);
+                if idle >= PATIENCE {
                     let name = &setup.topics[topic].name;
-                    stalled = Some(format!(
+                    all = Standing::Stalled(format!(
                         "no message of topic `{name}` partition {partition} for {PATIENCE:?}, although it ends at {end} \
                          and was read up to {}",
                         progress.read
                     ));
+                } else if idle >= DOUBTED && all == Standing::Well {
+                    all = Standing::Doubted;
                 }
             }
         }
-        Ok(stalled)
+        Ok(all)
     }
 
-    /// Whether there was something to read for as long as patience lasts, and nothing came.
-    fn is_stalled(&mut self, key: (Partition, usize), progress: Progress, end: i64, now: Instant) -> bool {
+    /// For how long there has been something to read and nothing came.
+    fn idle(&mut self, key: (Partition, usize), progress: Progress, end: i64, now: Instant) -> Duration {
         let seen = self.seen.entry(key).or_insert(Seen { progress, end, since: now });
         // Behind the last message there may be markers that are no messages: once the end was reached, only a further
         // end is something to read.
@@ -71,7 +87,7 @@ impl Watch {
         } else if !is_waiting || !progress.hungry {
             seen.since = now;
         }
-        now.duration_since(seen.since) >= PATIENCE
+        now.duration_since(seen.since)
     }
 
     fn forget_others(&mut self, setup: &Setup, partitions: &[Partition]) {
@@ -111,7 +127,8 @@ mod tests {
             let mut watch = Watch::default();
             let mut stalled = false;
             for (after, progress, end) in looks {
-                stalled = watch.is_stalled((0, 0), *progress, *end, start + Duration::from_secs(*after));
+                let now = start + Duration::from_secs(*after);
+                stalled = watch.idle((0, 0), *progress, *end, now) >= PATIENCE;
             }
             assert_eq!(stalled, expect, "{looks:?}");
         };

@@ -143,24 +143,32 @@ impl Message {
     }
 }
 
-/// The end of a partition. A topic that was just made may have no leader for a moment.
-fn end_of(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
-    telemill_services::wait_until(SOON, "a leader for the partition", || {
-        consumer.fetch_watermarks(topic, partition, SOON).ok().map(|(_, end)| end)
+/// How long a client is given to find something out before a new one is asked.
+const ASK: Duration = Duration::from_secs(3);
+
+/// A consumer that knows where a topic's partitions end, and these ends. A topic that was just made may have no leader
+/// for a moment, as after a pause of the broker; a client that asked in that moment may wait for one in vain, so that
+/// each try has a client of its own.
+fn at_ends(brokers: &str, topic: &str) -> (BaseConsumer, Vec<i64>) {
+    telemill_services::wait_until(SOON, "a leader for every partition", || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("group.id", unique_name("look"))
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .unwrap();
+        let metadata = consumer.fetch_metadata(Some(topic), ASK).ok()?;
+        let partitions = metadata.topics()[0].partitions().len() as i32;
+        let end = |partition| consumer.fetch_watermarks(topic, partition, ASK).ok().map(|(_, end)| end);
+        let ends = (0..partitions).map(end).collect::<Option<Vec<i64>>>()?;
+        Some((consumer, ends))
     })
 }
 
 fn read_all(brokers: &str, topic: &str) -> Vec<Message> {
-    let consumer: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("group.id", unique_name("look"))
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .create()
-        .unwrap();
-    let metadata = consumer.fetch_metadata(Some(topic), SOON).unwrap();
-    let partitions = metadata.topics()[0].partitions().len() as i32;
-    let ends: Vec<i64> = (0..partitions).map(|p| end_of(&consumer, topic, p)).collect();
+    let (consumer, ends) = at_ends(brokers, topic);
+    let partitions = ends.len() as i32;
     let mut wanted = TopicPartitionList::new();
     for partition in 0..partitions {
         wanted.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
