@@ -5,7 +5,7 @@ pub mod codes;
 pub mod device_session;
 mod device_store;
 pub mod embedded;
-#[cfg(fuzzing)]
+#[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod ingress;
 #[cfg(feature = "kafka")]

@@ -112,6 +112,12 @@ fn read_own(message: &Bytes) -> Option<Envelope> {
     })
 }
 
+/// Whether a message that was read as somebody else's, as `envelope`, would be read as another one if it were trusted:
+/// where it has a member more between those of the fixed form, that one would count as part of the payload.
+pub fn is_mistakable(message: &Bytes, envelope: &Envelope) -> bool {
+    read_own(message).is_some_and(|own| own != *envelope)
+}
+
 fn read_foreign(message: &Bytes) -> Result<Envelope, EnvelopeError> {
     #[derive(Deserialize)]
     struct Foreign<'a> {

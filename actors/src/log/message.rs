@@ -60,11 +60,14 @@ impl Parts<'_> {
         };
         let kind = self.headers.kind();
         let stamped = self.headers.event_id();
+        let mut kept = Some(message.clone());
         let (named, payload, timestamp, written_id) = match is_bare(&kind) && stamped.is_some() {
             true => (None, message.clone(), None, None),
             false => {
                 let envelope = envelope::read(message, stamped.is_some());
                 let envelope = envelope.map_err(|error| (Reason::BAD_ENVELOPE, error.to_string()))?;
+                // Handed on it has a stamp, and would be read as ours: it is then written anew.
+                kept = kept.filter(|message| stamped.is_some() || !envelope::is_mistakable(message, &envelope));
                 (envelope.device_id, envelope.payload, envelope.timestamp, envelope.event_id)
             }
         };
@@ -73,7 +76,7 @@ impl Parts<'_> {
         let received_at = self.headers.received_at();
         let received_at = received_at.or_else(|| timestamp.map(|seconds| Timestamp(seconds.saturating_mul(1000))));
         let mut record = Record::new(id, device, kind, payload, received_at.unwrap_or(logged_at));
-        record.message = Some(message.clone());
+        record.message = kept;
         record.position = Some(self.position);
         record.origin = self.headers.origin();
         record.sent = self.headers.sent();
@@ -180,6 +183,18 @@ mod tests {
         assert_eq!(record.id.0.timestamp_ms(), 1_700_000_000_000);
         let place = b"00000000000000000000000000000001/3/41";
         assert_eq!(record.id.0.to_bytes()[6..], xxh3_128(place).to_be_bytes()[..10]);
+    }
+
+    #[test]
+    fn a_foreign_record_in_the_dress_of_our_own_is_written_anew() {
+        let value =
+            r#"{"device_id":"d1","payload":1,"note":"x","timestamp":5,"event_id":"00000000070000000000000009"}"#;
+        let record = taken(parts(Some("d1"), value, &[])).record.unwrap();
+        assert_eq!((&record.payload, &record.message), (&Bytes::from_static(b"1"), &None));
+        let handed_on = envelope::message_of(&record).into_owned();
+        let mut again = parts(Some("d1"), "", &[("event-id", STAMP)]);
+        again.value = Some(handed_on.into());
+        assert_eq!(taken(again).record.unwrap().payload, record.payload);
     }
 
     #[test]

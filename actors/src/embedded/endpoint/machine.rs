@@ -311,7 +311,7 @@ mod fuzz;
 mod tests;
 
 /// What a fuzzer feeds: the bytes that a client sends, before and after it is let in.
-#[cfg(fuzzing)]
-pub(crate) fn fuzz(bytes: &[u8]) {
+#[cfg(any(test, fuzzing))]
+pub(crate) fn feed(bytes: &[u8]) {
     converse::holds(bytes, [1, 7, 2, 31, 3].into_iter().cycle());
 }

@@ -54,8 +54,8 @@ pub use commands::{EmbeddedCommands, EmbeddedCommandsChecked};
 pub use settings::{AuthSpec, COMMANDS, EndpointSettings, EndpointSpec, LimitsSpec, TlsSpec};
 pub use source::{EmbeddedAcker, EmbeddedIngress, EmbeddedIngressChecked, EmbeddedReader};
 
-#[cfg(fuzzing)]
-pub(crate) use self::machine::fuzz;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::machine::feed;
 
 use self::hub::Hub;
 use self::store::Store;
