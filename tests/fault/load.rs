@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use telemill_services::wait_until;
 use uuid::Uuid;
 
-use crate::support::{Publisher, Site};
+use crate::support::{DEADLINE, Publisher, Site};
 
 /// How much a round publishes.
 #[derive(Clone, Copy, Debug)]
@@ -47,15 +48,22 @@ impl Sent {
 
 /// Devices at work.
 pub struct Load {
-    pause: Arc<AtomicBool>,
+    pause: Arc<Pause>,
     thread: JoinHandle<Sent>,
+}
+
+#[derive(Debug, Default)]
+struct Pause {
+    is_wanted: AtomicBool,
+    /// The broker has taken everything, and nothing more is published.
+    is_on: AtomicBool,
 }
 
 impl Load {
     /// Starts publishing at the broker itself, not through a proxy: what it has taken is its own. The devices are named
     /// after the round.
     pub fn start(site: &Site, broker: &str, round: usize, volley: Volley) -> Load {
-        let pause = Arc::<AtomicBool>::default();
+        let pause = Arc::<Pause>::default();
         let (paused, broker) = (pause.clone(), broker.to_owned());
         let devices: Vec<(String, String)> = (0..volley.devices)
             .map(|number| {
@@ -68,14 +76,17 @@ impl Load {
         Load { pause, thread }
     }
 
-    /// While the broker is restarted nothing may be on its way to it: it would be published again, and two messages with
-    /// one uuid are a device's mistake, not ours.
+    /// Returns when nothing is published any more and the broker has taken what was. While it is restarted nothing may
+    /// be on its way to it: it would be published again, and two messages with one uuid are a device's mistake, not
+    /// ours; or the devices' client would lose it.
     pub fn pause(&self) {
-        self.pause.store(true, Ordering::Release);
+        self.pause.is_wanted.store(true, Ordering::Release);
+        let paused = || self.pause.is_on.load(Ordering::Acquire) || self.thread.is_finished();
+        wait_until(DEADLINE, "the devices to pause", || paused().then_some(()));
     }
 
     pub fn go_on(&self) {
-        self.pause.store(false, Ordering::Release);
+        self.pause.is_wanted.store(false, Ordering::Release);
     }
 
     /// Waits until everything is published, and the broker has it.
@@ -94,18 +105,20 @@ fn device(site: &Site, round: usize, number: usize) -> String {
     format!("{}{number}", prefix(site, round))
 }
 
-fn publish(broker: &str, devices: &[(String, String)], volley: Volley, paused: &AtomicBool) -> Sent {
+fn publish(broker: &str, devices: &[(String, String)], volley: Volley, pause: &Pause) -> Sent {
     const TICK: Duration = Duration::from_millis(10);
     let mut publisher = Publisher::connect(broker);
     let mut sent = Sent::default();
     let each_tick = (volley.rate / 100).max(1);
     let mut next = 0;
     while next < volley.messages {
-        if paused.load(Ordering::Acquire) {
+        if pause.is_wanted.load(Ordering::Acquire) {
             publisher.settled();
-            while paused.load(Ordering::Acquire) {
+            pause.is_on.store(true, Ordering::Release);
+            while pause.is_wanted.load(Ordering::Acquire) {
                 thread::park_timeout(TICK);
             }
+            pause.is_on.store(false, Ordering::Release);
         }
         let began = Instant::now();
         for _ in 0..each_tick.min(volley.messages - next) {

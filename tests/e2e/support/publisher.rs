@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
-use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
+use rumqttc::{Client, Event, MqttOptions, Outgoing, Packet, QoS};
 use telemill_services::{unique_name, wait_until};
 
 use super::DEADLINE;
@@ -40,8 +40,8 @@ impl Publisher {
                     Ok(Event::Incoming(Packet::PubAck(_))) => {
                         counted.fetch_add(1, Ordering::Release);
                     }
+                    Ok(Event::Outgoing(Outgoing::Disconnect)) | Err(rumqttc::ConnectionError::RequestsDone) => return,
                     Ok(_) => {}
-                    Err(rumqttc::ConnectionError::RequestsDone) => return,
                     Err(_) => std::thread::park_timeout(Duration::from_millis(100)),
                 }
             }
@@ -63,6 +63,13 @@ impl Publisher {
     /// Returns when the broker has taken everything.
     pub fn settled(&self) {
         wait_until(DEADLINE, "the broker to take what was published", || (self.taken() >= self.sent).then_some(()));
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // A client that is not told goes on connecting for as long as the process lives.
+        let _ = self.client.try_disconnect();
     }
 }
 
