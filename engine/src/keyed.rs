@@ -180,7 +180,28 @@ pub trait Keyed: Send + 'static {
     fn may_passivate(&self, session: &Self::Session, now: Now<'_>) -> bool;
 }
 
-/// A session, or an earlier form of one, from its bytes in a checkpoint.
+/// A session, or an earlier form of one, from its bytes in a checkpoint: all of them. The encoding names no fields, so
+/// bytes left over are the sign of another form whose beginning happens to fit.
 pub fn read_session<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    postcard::from_bytes(bytes).map_err(|error| format!("session cannot be read: {error}"))
+    match postcard::take_from_bytes(bytes) {
+        Ok((session, [])) => Ok(session),
+        Ok((_, rest)) => Err(format!("session cannot be read: {} bytes are left over", rest.len())),
+        Err(error) => Err(format!("session cannot be read: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_all_of_its_bytes() {
+        let bytes = postcard::to_allocvec(&(1u32, "x")).unwrap();
+        let read = |bytes: &[u8]| read_session::<(u32, String)>(bytes);
+        assert_eq!(read(&bytes), Ok((1, "x".to_owned())));
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(read(&longer), Err("session cannot be read: 1 bytes are left over".to_owned()));
+        let shorter = read(&bytes[..bytes.len() - 1]).unwrap_err();
+        assert!(shorter.starts_with("session cannot be read: "), "{shorter}");
+    }
 }
