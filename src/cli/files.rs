@@ -81,7 +81,7 @@ pub fn print_problems(diagnostics: &Diagnostics, output: Output) -> Result<(), U
     match output {
         Output::Json => out::line(diagnostics.to_json())?,
         Output::Text => {
-            let style = match std::io::stderr().is_terminal() {
+            let style = match std::io::stderr().is_terminal() && out::has_styles() {
                 true => Style::TERMINAL,
                 false => Style::PLAIN,
             };

@@ -40,6 +40,11 @@ fn write(text: std::fmt::Arguments<'_>) -> Result<(), Unprinted> {
     })
 }
 
+/// Whether a terminal may be shown colours and other styles: not where `NO_COLOR` is set (<https://no-color.org>).
+pub fn has_styles() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty())
+}
+
 /// Says something beside the results, on standard error. Where nobody reads that, nothing is lost: the exit code tells.
 pub fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");

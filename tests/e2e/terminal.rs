@@ -48,6 +48,27 @@ fn a_terminal_shows_where_to_look_what_goes_on_and_alerts_in_colour_until_ctrl_c
 }
 
 #[test]
+fn a_terminal_without_colours_shows_the_same() {
+    let quick_start = Local::new("no-color");
+    let mut command = Command::new("env");
+    command.arg("NO_COLOR=1");
+    let mut terminal = quick_start.on_a_terminal(command, &quick_start.data());
+    for what in
+        ["quickstart runs, and 100 simulated devices publish to it\r\n", "firing   DeviceOverheating device-100 at 8"]
+    {
+        wait_until(DEADLINE, &format!("`{what}` on the terminal"), || terminal.raw().contains(what).then_some(()));
+    }
+    terminal.ctrl_c();
+    assert_eq!(terminal.exit_code(DEADLINE), 0);
+    let raw = terminal.raw();
+    let styles = raw.split("\u{1b}[").skip(1).filter_map(|code| {
+        let end = code.find(|c: char| !c.is_ascii_digit() && c != ';')?;
+        code[end..].starts_with('m').then(|| &code[..end])
+    });
+    assert_eq!(styles.collect::<Vec<_>>(), Vec::<&str>::new(), "{raw}");
+}
+
+#[test]
 fn a_terminal_says_that_the_disk_is_full_and_that_it_goes_on() {
     let disk = SmallDisk::new("terminal-disk", "96m");
     let mut quick_start = Local::new("terminal-disk");

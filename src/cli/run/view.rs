@@ -78,9 +78,10 @@ impl View {
         }
     }
 
-    /// Switches the terminal's style; nothing elsewhere.
+    /// Switches the terminal's style; nothing elsewhere, and nothing where no styles are wanted.
     fn style(&self, code: &str) -> String {
-        self.bar.as_ref().map_or_else(String::new, |_| format!("\u{1b}[{code}m"))
+        let styled = self.bar.as_ref().filter(|_| out::has_styles());
+        styled.map_or_else(String::new, |_| format!("\u{1b}[{code}m"))
     }
 }
 
