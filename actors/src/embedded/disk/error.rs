@@ -1,7 +1,7 @@
 //! Why the data directory could not do what it was asked.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use telemill_engine::record::Reason;
 use telemill_engine::stage::BuildError;
@@ -46,6 +46,21 @@ impl DiskError {
         match self {
             DiskError::Full { .. } => Reason("disk_full"),
             _ => Reason("disk_failed"),
+        }
+    }
+
+    /// An operation that failed while a directory was opened: for good where the file system says that it is the wrong
+    /// place, as a path that is a file, or one that this user may not write to.
+    pub(super) fn opening(dir: &Path, what: &str, error: &io::Error) -> Self {
+        use io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, NotADirectory, PermissionDenied};
+        match error.kind() {
+            AlreadyExists | InvalidFilename | InvalidInput | NotADirectory | PermissionDenied => {
+                DiskError::Broken(format!(
+                    "{} cannot be the data directory: {what}: {error}; give `dir` a directory that this user may write to",
+                    dir.display()
+                ))
+            }
+            _ => DiskError::io(&format!("{what} {}", dir.display()), error),
         }
     }
 

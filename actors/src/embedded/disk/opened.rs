@@ -47,8 +47,8 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens a directory, which is made where it is missing. Blocks.
     pub(super) fn open(dir: &Path) -> Result<Opened, DiskError> {
-        fs::create_dir_all(dir).map_err(|error| DiskError::io(&format!("making {}", dir.display()), &error))?;
-        let dir = dir.canonicalize().map_err(|error| DiskError::io(&format!("reading {}", dir.display()), &error))?;
+        fs::create_dir_all(dir).map_err(|error| DiskError::opening(dir, "making it", &error))?;
+        let dir = dir.canonicalize().map_err(|error| DiskError::opening(dir, "reading it", &error))?;
         // fjall takes the lock after it has begun to write, and a torn tail is cut before: so it is held until then.
         let lock = lock(&dir)?;
         let mark = mark(&dir)?;
@@ -217,12 +217,12 @@ fn mark(dir: &Path) -> Result<Mark, DiskError> {
         // One that was not written whole was never used.
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(DiskError::io(&format!("reading {}", path.display()), &error)),
+        Err(error) => return Err(DiskError::opening(dir, "reading its mark", &error)),
     }
     let mark = *Uuid::new_v4().as_bytes();
     let made =
         fs::write(&path, mark).and_then(|()| File::open(&path)?.sync_all()).and_then(|()| File::open(dir)?.sync_all());
-    made.map_err(|error| DiskError::io(&format!("writing {}", path.display()), &error))?;
+    made.map_err(|error| DiskError::opening(dir, "writing its mark", &error))?;
     Ok(mark)
 }
 

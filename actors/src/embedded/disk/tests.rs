@@ -89,6 +89,19 @@ async fn one_handle_a_directory_and_one_process() {
 }
 
 #[tokio::test]
+async fn a_place_that_can_be_no_directory_is_refused_for_good() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(&scratch.0).unwrap();
+    let file = scratch.0.join("file");
+    fs::write(&file, "x").unwrap();
+    for place in [file.clone(), file.join("below")] {
+        let error = Disk::open(&place, 0).await.map(drop).unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(error, DiskError::Broken(_)) && text.contains(place.to_str().unwrap()), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_closure_that_refuses_takes_back_its_own_writes_only() {
     let scratch = Scratch::new();
     let disk = open(&scratch).await;
