@@ -63,8 +63,14 @@ impl Driven {
 
     /// The failure that ends the source.
     pub(super) async fn failure(&mut self) -> SourceError {
+        self.failure_within(DEADLINE).await
+    }
+
+    /// The failure that ends the source, with so long from one event to the next.
+    pub(super) async fn failure_within(&mut self, time: Duration) -> SourceError {
         loop {
-            match self.next(1000).await {
+            let next = tokio::time::timeout(time, self.reader.next(1000)).await;
+            match next.expect("nothing came in time") {
                 Ok(SourceEvent::Batch(_)) => {}
                 Ok(other) => panic!("expected a failure, not {other:?}"),
                 Err(error) => return error,

@@ -8,18 +8,27 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use super::SOON;
+
 /// The key of the Fetch request in Kafka's protocol.
 const FETCH: [u8; 2] = 1i16.to_be_bytes();
 
 /// Passes requests on, as long as it is not told to swallow those that fetch.
 pub struct FetchHole {
     listener: TcpListener,
-    swallows: Arc<AtomicBool>,
+    swallows: Arc<Swallowing>,
+}
+
+#[derive(Default)]
+struct Swallowing {
+    is_wanted: AtomicBool,
+    /// A fetch was swallowed.
+    has_begun: AtomicBool,
 }
 
 /// The proxy at work; it ends with its value.
 pub struct Open {
-    swallows: Arc<AtomicBool>,
+    swallows: Arc<Swallowing>,
     task: JoinHandle<()>,
 }
 
@@ -52,9 +61,17 @@ impl FetchHole {
 }
 
 impl Open {
-    /// From now on, or no more: a connection falls silent for good with the next fetch on it.
-    pub fn swallow(&self, swallows: bool) {
-        self.swallows.store(swallows, Ordering::SeqCst);
+    /// From now on a connection falls silent for good with the next fetch on it; returns when one has. What is fetched
+    /// is not what was on its way before.
+    pub async fn swallow(&self) {
+        self.swallows.is_wanted.store(true, Ordering::SeqCst);
+        let begun = || self.swallows.has_begun.load(Ordering::SeqCst).then_some(());
+        telemill_services::eventually(SOON, "a fetch to be swallowed", async || begun()).await;
+    }
+
+    /// New connections are let through whole.
+    pub fn let_through(&self) {
+        self.swallows.is_wanted.store(false, Ordering::SeqCst);
     }
 }
 
@@ -65,7 +82,7 @@ impl Drop for Open {
 }
 
 /// Passes request after request: four bytes of length, then as many, of which the first two are the request's key.
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallows: Arc<AtomicBool>) {
+async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallows: Arc<Swallowing>) {
     let mut is_silent = false;
     loop {
         let mut length = [0; 4];
@@ -76,8 +93,9 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, swallows: Arc
         if from.read_exact(&mut request).await.is_err() {
             return;
         }
-        is_silent |= request.starts_with(&FETCH) && swallows.load(Ordering::SeqCst);
+        is_silent |= request.starts_with(&FETCH) && swallows.is_wanted.load(Ordering::SeqCst);
         if is_silent {
+            swallows.has_begun.store(true, Ordering::SeqCst);
             continue;
         }
         if to.write_all(&length).await.is_err() || to.write_all(&request).await.is_err() {
