@@ -78,6 +78,9 @@ impl Watch {
         let seen = self.seen.entry(key).or_insert(Seen { progress, end, since: now });
         // Behind the last message there may be markers that are no messages: once the end was reached, only a further
         // end is something to read.
+        // FIXME: which end was reached is not known. One that moved on before this look is taken for it, and a partition
+        // that stands still from then on is not noticed before it moves again. What the client heard of the end with its
+        // last fetch would tell (rd_kafka_get_watermark_offsets).
         let is_waiting = match progress.at_end {
             true => end > seen.end,
             false => end > progress.read,
