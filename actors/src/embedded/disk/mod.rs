@@ -87,8 +87,7 @@ impl Disk {
     }
 
     fn open_blocking(dir: &Path, min_free: u64) -> Result<Arc<Disk>, DiskError> {
-        std::fs::create_dir_all(dir).map_err(|error| DiskError::opening(dir, "making it", &error))?;
-        let path = dir.canonicalize().map_err(|error| DiskError::opening(dir, "reading it", &error))?;
+        let path = opened::made(dir)?;
         // Held over the opening, so that two who ask at once get one handle.
         let mut disks = DISKS.lock().unwrap_or_else(PoisonError::into_inner);
         let disks = disks.get_or_insert_default();

@@ -47,8 +47,7 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens a directory, which is made where it is missing. Blocks.
     pub(super) fn open(dir: &Path) -> Result<Opened, DiskError> {
-        fs::create_dir_all(dir).map_err(|error| DiskError::opening(dir, "making it", &error))?;
-        let dir = dir.canonicalize().map_err(|error| DiskError::opening(dir, "reading it", &error))?;
+        let dir = made(dir)?;
         // fjall takes the lock after it has begun to write, and a torn tail is cut before: so it is held until then.
         let lock = lock(&dir)?;
         let mark = mark(&dir)?;
@@ -195,6 +194,12 @@ pub(super) fn full(dir: &Path) -> DiskError {
 /// The bytes that are free on the file system of a directory; none where that cannot be told.
 pub(super) fn free(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Makes a directory where it is missing; its path with links resolved.
+pub(super) fn made(dir: &Path) -> Result<PathBuf, DiskError> {
+    fs::create_dir_all(dir).map_err(|error| DiskError::opening(dir, "making it", &error))?;
+    dir.canonicalize().map_err(|error| DiskError::opening(dir, "reading it", &error))
 }
 
 /// Takes the lock of a directory; none where fjall has not made it yet. [`DiskError::InUse`] when another process, or
