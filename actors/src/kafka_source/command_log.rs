@@ -58,9 +58,11 @@ impl KafkaCommandLog {
         Ok(made)
     }
 
-    fn discard(&self) {
-        let producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        producer.into_iter().for_each(drop_elsewhere);
+    /// Gives this producer up, unless another call has done so already and there is a new one.
+    fn discard(&self, failed: &CommandProducer) {
+        let mut producer = self.producer.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_it = |now: &mut CommandProducer| now.client().native_ptr() == failed.client().native_ptr();
+        producer.take_if(is_it).into_iter().for_each(drop_elsewhere);
     }
 }
 
@@ -78,7 +80,7 @@ impl CommandLog for KafkaCommandLog {
             Ok(Ok(_)) => Ok(()),
             Ok(Err((error, _))) => {
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageTimedOut) {
-                    self.discard();
+                    self.discard(&producer);
                 }
                 Err(failed(error))
             }

@@ -51,9 +51,9 @@ impl Running {
         let (committed, last_commit) = oneshot::channel();
         let joined = member.clone();
         thread("kafka group", &shared, &alive, None, move |shared| group::run(joined, shared))?;
-        let (asked, heard) = ((fetcher.clone(), member.clone()), complaints.clone());
+        let (fetching, grouped, heard) = (fetcher.clone(), member.clone(), complaints.clone());
         thread("kafka presence", &shared, &alive, None, move |shared| {
-            presence::run(&asked.0, &asked.1, shared, &heard)
+            presence::run(&fetching, &grouped, shared, &heard)
         })?;
         thread("kafka fetch", &shared, &alive, Some(|shared| &shared.fetcher), move |shared| {
             fetch::run(&fetcher, shared)
