@@ -39,6 +39,12 @@ impl Routed {
     async fn router(&self) -> KafkaRouter {
         KafkaRouter::build(&self.checked(), &self.site.cx()).await.unwrap()
     }
+
+    /// The numbers in the payloads of what is in the topic of data.
+    fn numbers(&self) -> Vec<u64> {
+        let messages = self.site.read(&self.data);
+        messages.iter().map(|message| message.json()["payload"]["n"].as_u64().unwrap()).collect()
+    }
 }
 
 /// A router of one topic, and the topic.

@@ -23,7 +23,11 @@ pub(super) struct Driven {
 impl Driven {
     /// What comes next.
     pub(super) async fn next(&mut self, max_records: usize) -> Result<SourceEvent, SourceError> {
-        tokio::time::timeout(DEADLINE, self.reader.next(max_records)).await.expect("nothing came in time")
+        self.next_within(DEADLINE, max_records).await
+    }
+
+    async fn next_within(&mut self, time: Duration, max_records: usize) -> Result<SourceEvent, SourceError> {
+        tokio::time::timeout(time, self.reader.next(max_records)).await.expect("nothing came in time")
     }
 
     /// What comes next when it comes within a while, and is no failure.
@@ -69,8 +73,7 @@ impl Driven {
     /// The failure that ends the source, with so long from one event to the next.
     pub(super) async fn failure_within(&mut self, time: Duration) -> SourceError {
         loop {
-            let next = tokio::time::timeout(time, self.reader.next(1000)).await;
-            match next.expect("nothing came in time") {
+            match self.next_within(time, 1000).await {
                 Ok(SourceEvent::Batch(_)) => {}
                 Ok(other) => panic!("expected a failure, not {other:?}"),
                 Err(error) => return error,
