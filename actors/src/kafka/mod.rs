@@ -19,3 +19,4 @@ pub(crate) mod reports;
 mod stall;
 pub(crate) mod submit;
 mod topic_description;
+pub(crate) mod watermark;

@@ -25,11 +25,12 @@ use telemill_engine::source::SourceError;
 use super::contexts::{Complaints, FetchContext};
 use super::setup::Setup;
 use super::shared::{Plan, Progress, Shared};
+use crate::kafka::watermark::heard_end;
 use crate::kafka::wire::record_from_message;
 use crate::log::ledger::Generation;
 use crate::log::merge::Merge;
 use crate::log::outbox::Item;
-use crate::log::reading::Body;
+use crate::log::reading::{Body, Topic};
 
 /// The client that fetches.
 pub(super) type Fetcher = BaseConsumer<FetchContext>;
@@ -93,8 +94,8 @@ struct Lane {
     queue: PartitionQueue<FetchContext>,
     /// There may be something in the queue.
     is_filled: Arc<AtomicBool>,
-    ends: u64,
-    at_end: bool,
+    /// Nothing was read since the end was reached.
+    is_at_end: bool,
 }
 
 impl Fetching<'_> {
@@ -216,7 +217,7 @@ impl Fetching<'_> {
                     filled.store(true, Ordering::Release);
                     me.unpark();
                 });
-                lanes.push(Lane { queue, is_filled, ends: 0, at_end: false });
+                lanes.push(Lane { queue, is_filled, is_at_end: false });
                 list.add_partition_offset(&topic.name, **partition, Offset::Offset(*start))?;
             }
             let merge = Merge::new(plan.lanes.iter().copied());
@@ -227,15 +228,18 @@ impl Fetching<'_> {
 
     fn progress(&self) -> impl Iterator<Item = (Partition, Generation, Vec<Progress>)> {
         self.reading.iter().map(|(partition, reading)| {
-            let lanes = reading.lanes.iter().enumerate();
-            let progress = |(at, lane): (usize, &Lane)| Progress {
-                read: reading.merge.read(at),
-                ends: lane.ends,
-                at_end: lane.at_end,
+            let lanes = reading.lanes.iter().zip(&self.shared.setup.topics).enumerate();
+            let progress = |(at, (lane, topic)): (usize, (&Lane, &Topic))| Progress {
+                read: self.read_of(&topic.name, *partition, reading.merge.read(at), lane.is_at_end),
                 hungry: reading.merge.has_room(at),
             };
             (*partition, reading.generation, lanes.map(progress).collect())
         })
+    }
+
+    fn read_of(&self, topic: &str, partition: Partition, next: i64, is_at_end: bool) -> i64 {
+        let end = is_at_end.then(|| heard_end(self.client.client(), topic, partition)).flatten();
+        end.unwrap_or(next).max(next)
     }
 }
 
@@ -266,13 +270,12 @@ impl Reading {
                 moved = true;
                 match next {
                     Ok(message) => {
-                        lane.at_end = false;
+                        lane.is_at_end = false;
                         let taken = record_from_message(&message, setup.topics[at].id, &setup.stage);
                         self.merge.push(at, setup.to_merge(taken, at, message.offset()));
                     }
                     Err(KafkaError::PartitionEOF(_)) => {
-                        lane.at_end = true;
-                        lane.ends += 1;
+                        lane.is_at_end = true;
                         self.merge.reached_end(at);
                     }
                     Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {

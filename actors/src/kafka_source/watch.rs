@@ -36,7 +36,6 @@ pub(super) struct Watch {
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     progress: Progress,
-    end: i64,
     /// Since when there is something to read and nothing comes.
     since: Instant,
 }
@@ -75,20 +74,9 @@ impl Watch {
 
     /// For how long there has been something to read and nothing came.
     fn idle(&mut self, key: (Partition, usize), progress: Progress, end: i64, now: Instant) -> Duration {
-        let seen = self.seen.entry(key).or_insert(Seen { progress, end, since: now });
-        // Behind the last message there may be markers that are no messages: once the end was reached, only a further
-        // end is something to read.
-        // FIXME: which end was reached is not known. One that moved on before this look is taken for it, and a partition
-        // that stands still from then on is not noticed before it moves again. What the client heard of the end with its
-        // last fetch would tell (rd_kafka_get_watermark_offsets).
-        let is_waiting = match progress.at_end {
-            true => end > seen.end,
-            false => end > progress.read,
-        };
-        if progress != seen.progress {
-            *seen = Seen { progress, end, since: now };
-        } else if !is_waiting || !progress.hungry {
-            seen.since = now;
+        let seen = self.seen.entry(key).or_insert(Seen { progress, since: now });
+        if progress != seen.progress || progress.read >= end || !progress.hungry {
+            *seen = Seen { progress, since: now };
         }
         now.duration_since(seen.since)
     }
@@ -119,10 +107,6 @@ fn lag(setup: &Setup, topic: usize, partition: Partition, records: i64) {
 mod tests {
     use super::*;
 
-    fn progress(read: i64, ends: u64, at_end: bool, hungry: bool) -> Progress {
-        Progress { read, ends, at_end, hungry }
-    }
-
     #[test]
     fn only_a_hungry_partition_with_something_to_read_stands_still() {
         let start = Instant::now();
@@ -135,24 +119,15 @@ mod tests {
             }
             assert_eq!(stalled, expect, "{looks:?}");
         };
-        let behind = progress(5, 0, false, true);
-        check(&[(0, behind, 10)], false);
-        check(&[(0, behind, 10), (29, behind, 10)], false);
-        check(&[(0, behind, 10), (30, behind, 10)], true);
-        check(&[(0, behind, 10), (20, progress(6, 0, false, true), 10), (40, progress(6, 0, false, true), 10)], false);
-        let full = progress(5, 0, false, false);
-        check(&[(0, full, 10), (40, full, 10), (60, behind, 10)], false);
-        let at_end = progress(5, 1, true, true);
-        check(&[(0, at_end, 6), (40, at_end, 6)], false);
-        check(&[(0, at_end, 6), (40, at_end, 7), (80, at_end, 7)], true);
-        check(
-            &[
-                (0, at_end, 6),
-                (40, at_end, 7),
-                (60, progress(5, 2, true, true), 7),
-                (100, progress(5, 2, true, true), 7),
-            ],
-            false,
-        );
+        let hungry = |read| Progress { read, hungry: true };
+        let full = |read| Progress { read, hungry: false };
+        check(&[(0, hungry(5), 10)], false);
+        check(&[(0, hungry(5), 10), (29, hungry(5), 10)], false);
+        check(&[(0, hungry(5), 10), (30, hungry(5), 10)], true);
+        check(&[(0, hungry(5), 10), (20, hungry(6), 10), (40, hungry(6), 10)], false);
+        check(&[(0, full(5), 10), (40, full(5), 10), (60, hungry(5), 10)], false);
+        check(&[(0, hungry(5), 5), (40, hungry(5), 5)], false);
+        check(&[(0, hungry(5), 5), (40, hungry(5), 5), (45, hungry(5), 6), (69, hungry(5), 6)], false);
+        check(&[(0, hungry(5), 5), (40, hungry(5), 5), (45, hungry(5), 6), (70, hungry(5), 7)], true);
     }
 }

@@ -41,12 +41,9 @@ pub(super) struct Plan {
 /// How far the fetcher has come in a topic of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// The next offset to read.
+    /// The offset before which everything was read. Behind the last message there may be markers that are no messages:
+    /// once the end was reached it is the end.
     pub(super) read: i64,
-    /// How often the end was reached.
-    pub(super) ends: u64,
-    /// Whether nothing was read since the end was reached.
-    pub(super) at_end: bool,
     /// Whether there is room for more, so that nothing but the log keeps it waiting.
     pub(super) hungry: bool,
 }
