@@ -24,12 +24,21 @@ use crate::record::{EventId, Origin, Record};
 #[error("{0}")]
 pub struct PortError(pub String);
 
+/// A production of an MQTT slot-session that is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Taken {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The stage that gave it up, of a dead letter.
+    pub given_up_by: Option<Arc<str>>,
+}
+
 /// What a sink has durably taken from an MQTT slot-session. Read before a slot connects.
 #[async_trait]
 pub trait Recall: Send + Sync {
-    /// The origins of the newest productions of this slot-session: at least the last `limit` of them that this sink
-    /// holds, in any order.
-    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Origin>, PortError>;
+    /// The newest productions of this slot-session: at least the last `limit` of them that this sink holds, in any
+    /// order.
+    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Taken>, PortError>;
 }
 
 /// A log that a keyed stage writes its transitions to and reads back after a restart.

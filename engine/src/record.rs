@@ -109,6 +109,13 @@ pub struct Origin {
     pub payload_hash: u64,
 }
 
+impl Origin {
+    /// Whether this slot-session produced it.
+    pub fn is_of(&self, slot: u16, slot_session: Ulid) -> bool {
+        (self.slot, self.slot_session) == (slot, slot_session)
+    }
+}
+
 /// What the protocol says of a message beside its content, where it is devices' own protocol that a record came by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sent {

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rdkafka::message::Message;
-use telemill_engine::ports::{PortError, Recall};
-use telemill_engine::record::Origin;
+use telemill_engine::ports::{PortError, Recall, Taken};
 use ulid::Ulid;
 
 use super::connection::KafkaConnection;
@@ -40,7 +39,7 @@ impl Tails {
 
 #[async_trait]
 impl Recall for Tails {
-    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Origin>, PortError> {
+    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Taken>, PortError> {
         if !self.producer.settled(SETTLING).await {
             return Err(PortError(format!("`{}` has not settled what it was given before", self.stage)));
         }
@@ -64,11 +63,11 @@ impl Recall for Tails {
                     };
                     let ranges: Vec<Range> = of_topic.map(range).collect();
                     reader.read(&topic.name, &ranges, READING, |message| {
-                        let origin = headers_of(message).origin();
-                        let origin = origin.filter(|o| o.slot == slot && o.slot_session == slot_session);
+                        let taken = headers_of(message).taken();
+                        let taken = taken.filter(|taken| taken.origin.is_of(slot, slot_session));
                         let place = places.iter().position(|place| *place == (index, message.partition()));
-                        if let Some((place, origin)) = place.zip(origin) {
-                            tail.found(place, origin);
+                        if let Some((place, taken)) = place.zip(taken) {
+                            tail.found(place, taken);
                         }
                     })?;
                 }

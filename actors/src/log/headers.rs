@@ -4,8 +4,10 @@
 
 use std::fmt::Write;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use telemill_engine::clock::Timestamp;
+use telemill_engine::ports::Taken;
 use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record, Sent};
 use ulid::Ulid;
 
@@ -106,6 +108,7 @@ pub struct MessageHeaders<'a> {
     dup: Option<&'a [u8]>,
     will: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
+    dead_stage: Option<&'a [u8]>,
 }
 
 impl<'a> MessageHeaders<'a> {
@@ -126,6 +129,7 @@ impl<'a> MessageHeaders<'a> {
             DUP => &mut self.dup,
             WILL => &mut self.will,
             TRACEPARENT => &mut self.traceparent,
+            DEAD_STAGE => &mut self.dead_stage,
             _ => return,
         };
         *place = Some(value);
@@ -167,6 +171,11 @@ impl<'a> MessageHeaders<'a> {
     /// The W3C trace context.
     pub fn traceparent(&self) -> Option<&'a str> {
         text(self.traceparent)
+    }
+
+    /// The production of an MQTT slot-session that it is.
+    pub fn taken(&self) -> Option<Taken> {
+        Some(Taken { origin: self.origin()?, given_up_by: text(self.dead_stage).map(Arc::from) })
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use telemill_engine::record::Origin;
+use telemill_engine::ports::Taken;
 
 /// What has been read of the ends of some partitions, and what is to be read next. Partitions are named by their place
 /// in the list that it was made of.
@@ -15,7 +15,7 @@ pub(crate) struct Tail {
     limit: usize,
     step: i64,
     partitions: Vec<Partition>,
-    found: Vec<Origin>,
+    found: Vec<Taken>,
 }
 
 #[derive(Debug)]
@@ -59,15 +59,15 @@ impl Tail {
     }
 
     /// A record of the session was read.
-    pub(crate) fn found(&mut self, partition: usize, origin: Origin) {
-        let oldest = &mut self.partitions[partition].oldest;
-        *oldest = Some(oldest.map_or(origin.delivery, |oldest| oldest.min(origin.delivery)));
-        self.found.push(origin);
+    pub(crate) fn found(&mut self, partition: usize, taken: Taken) {
+        let (oldest, delivery) = (&mut self.partitions[partition].oldest, taken.origin.delivery);
+        *oldest = Some(oldest.map_or(delivery, |oldest| oldest.min(delivery)));
+        self.found.push(taken);
     }
 
     /// The newest `limit` of what was found, newest first.
-    pub(crate) fn into_newest(mut self) -> Vec<Origin> {
-        self.found.sort_unstable_by_key(|origin| std::cmp::Reverse(origin.delivery));
+    pub(crate) fn into_newest(mut self) -> Vec<Taken> {
+        self.found.sort_unstable_by_key(|taken| std::cmp::Reverse(taken.origin.delivery));
         self.found.truncate(self.limit);
         self.found
     }
@@ -75,20 +75,23 @@ impl Tail {
     /// The lowest of the deliveries that are wanted, when enough of them are known.
     fn lowest_wanted(&mut self) -> Option<u64> {
         let last = self.limit.checked_sub(1).filter(|last| *last < self.found.len())?;
-        let (_, lowest, _) = self.found.select_nth_unstable_by_key(last, |origin| std::cmp::Reverse(origin.delivery));
-        Some(lowest.delivery)
+        let (_, lowest, _) =
+            self.found.select_nth_unstable_by_key(last, |taken| std::cmp::Reverse(taken.origin.delivery));
+        Some(lowest.origin.delivery)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use telemill_engine::record::Origin;
     use ulid::Ulid;
 
     use super::*;
 
-    fn origin(delivery: u64) -> Origin {
-        Origin { slot: 0, slot_session: Ulid(1), delivery, packet_id: 1, payload_hash: 1 }
+    fn taken(delivery: u64) -> Taken {
+        let origin = Origin { slot: 0, slot_session: Ulid(1), delivery, packet_id: 1, payload_hash: 1 };
+        Taken { origin, given_up_by: None }
     }
 
     /// Reads partitions whose records have these deliveries, 0 being somebody else's; also how many records were read.
@@ -98,12 +101,12 @@ mod tests {
         loop {
             let ranges = tail.next();
             if ranges.is_empty() {
-                return (tail.into_newest().iter().map(|origin| origin.delivery).collect(), count);
+                return (tail.into_newest().iter().map(|taken| taken.origin.delivery).collect(), count);
             }
             for (place, range) in ranges {
                 count += range.clone().count();
                 let read = &partitions[place][range.start as usize..range.end as usize];
-                read.iter().filter(|delivery| **delivery > 0).for_each(|d| tail.found(place, origin(*d)));
+                read.iter().filter(|delivery| **delivery > 0).for_each(|d| tail.found(place, taken(*d)));
             }
         }
     }

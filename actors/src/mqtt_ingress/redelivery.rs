@@ -123,6 +123,8 @@ impl RedeliveryTable {
     /// Takes up what was read back from the log: (delivery, packet id, hash) of productions that are safe, and the
     /// highest delivery ever seen there. To be called before anything is produced.
     pub(super) fn recall(&mut self, mut safe: Vec<(u64, u16, u64)>, highest: u64) {
+        // A sink that takes few of the messages has some from so far back that their ids have been others' since.
+        safe.retain(|(delivery, ..)| delivery + RECALLED as u64 > highest);
         safe.sort_unstable();
         for (delivery, packet_id, hash) in safe {
             self.arrive(packet_id);

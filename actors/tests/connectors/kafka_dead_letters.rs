@@ -10,6 +10,7 @@ use serde_json::json;
 use telemill_actors::kafka_dead_letters::KafkaDeadLetters;
 use telemill_actors::log::message::no_device;
 use telemill_engine::clock::{Clock, TimeSource, Timestamp};
+use telemill_engine::ports::Taken;
 use telemill_engine::record::{DeadReason, Reason, Record};
 use telemill_engine::sink::{Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component};
@@ -118,9 +119,13 @@ async fn letters_are_recalled_like_any_production() {
     let records = (1..=3).map(|n| dead(produced("d1", session, n), Reason::NOT_JSON, "devices/d1/data")).collect();
     delivered(sink.submit(batch(records)).await).await;
     let recall = site.ports.recall("stage").expect("dead letters offer it");
-    let mut recalled: Vec<_> = recall.recall(0, session, 10).await.unwrap().iter().map(|o| o.delivery).collect();
-    recalled.sort_unstable();
-    assert_eq!(recalled, [1, 2, 3]);
+    let mut recalled = recall.recall(0, session, 10).await.unwrap();
+    recalled.sort_unstable_by_key(|taken| taken.origin.delivery);
+    let of = |delivery| Taken {
+        origin: produced("d1", session, delivery).origin.unwrap(),
+        given_up_by: Some("ingress".into()),
+    };
+    assert_eq!(recalled, [1, 2, 3].map(of));
 }
 
 /// Nothing is taken for delivered that is not there: the sink fails, and is built again with its topic.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use telemill_engine::ports::{PortError, Recall};
-use telemill_engine::record::Origin;
+use telemill_engine::ports::{PortError, Recall, Taken};
 use ulid::Ulid;
 
 use crate::embedded::log::{Log, LogError, Topic, frame, records};
@@ -18,7 +17,7 @@ pub(in crate::embedded) struct EmbeddedRecall {
 
 #[async_trait]
 impl Recall for EmbeddedRecall {
-    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Origin>, PortError> {
+    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Taken>, PortError> {
         // Behind everything that the sink was given before.
         self.log.disk().write(|_| Ok::<_, LogError>(())).await?;
         let topics = self.topics.clone();
@@ -34,9 +33,9 @@ impl Recall for EmbeddedRecall {
                 for (place, range) in next {
                     let (topic, partition) = places[place];
                     for entry in records(view, topic, partition, range, usize::MAX, usize::MAX)? {
-                        let origin = frame::read(&entry.frame).and_then(|frame| frame.headers.origin());
-                        if let Some(origin) = origin.filter(|o| o.slot == slot && o.slot_session == slot_session) {
-                            tail.found(place, origin);
+                        let taken = frame::read(&entry.frame).and_then(|frame| frame.headers.taken());
+                        if let Some(taken) = taken.filter(|taken| taken.origin.is_of(slot, slot_session)) {
+                            tail.found(place, taken);
                         }
                     }
                 }

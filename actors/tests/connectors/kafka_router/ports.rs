@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use telemill_engine::ports::{AlertEntry, AlertLog, FROM_THE_BEGINNING, PortError};
+use telemill_engine::ports::{AlertEntry, AlertLog, FROM_THE_BEGINNING, PortError, Taken};
 use telemill_engine::record::{Kind, Record};
 use telemill_engine::sink::Sink;
 use telemill_engine::testing::record;
@@ -31,8 +31,9 @@ async fn a_restart_recalls_the_newest_productions_of_a_session() {
     let _router = routed.router().await;
     let recall = routed.site.ports.recall("stage").expect("a router offers it");
     let mut recalled = recall.recall(0, session, 200).await.unwrap();
-    recalled.sort_by_key(|origin| origin.delivery);
-    let expect: Vec<_> = records[300..500].iter().filter_map(|r| r.origin).collect();
+    recalled.sort_by_key(|taken| taken.origin.delivery);
+    let expect: Vec<_> =
+        records[300..500].iter().filter_map(|r| Some(Taken { origin: r.origin?, given_up_by: None })).collect();
     assert_eq!(recalled, expect);
     assert_eq!(recall.recall(1, session, 200).await.unwrap(), []);
     assert_eq!(recall.recall(0, other, 200).await.unwrap().len(), 20);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use telemill_engine::clock::Timestamp;
-use telemill_engine::ports::{Command, FROM_THE_BEGINNING};
+use telemill_engine::ports::{Command, FROM_THE_BEGINNING, Taken};
 use telemill_engine::record::{EventId, Kind as Word, Record};
 use telemill_engine::sink::Sink;
 use telemill_engine::source::ResumeAt;
@@ -27,8 +27,9 @@ pub async fn the_newest_productions_are_recalled<K: Kind>() {
     let in_flight = router.submit(batch(records.clone())).await;
     let recall = place.ports.recall("stage").expect("a router offers it");
     let mut recalled = recall.recall(0, session, 200).await.unwrap();
-    recalled.sort_by_key(|origin| origin.delivery);
-    let expect: Vec<_> = records[300..500].iter().filter_map(|r| r.origin).collect();
+    recalled.sort_by_key(|taken| taken.origin.delivery);
+    let expect: Vec<_> =
+        records[300..500].iter().filter_map(|r| Some(Taken { origin: r.origin?, given_up_by: None })).collect();
     assert_eq!(recalled, expect);
     assert_eq!(recall.recall(1, session, 200).await.unwrap(), []);
     assert_eq!(recall.recall(0, other, 200).await.unwrap().len(), 20);

@@ -9,7 +9,7 @@ use telemill_engine::checkpoint::{
     CheckpointDelta, CheckpointMeta, Claim, NoStore, Owner, Scope, SessionPage, SlotRecord, StateStore, StoreError,
 };
 use telemill_engine::device_id::DeviceId;
-use telemill_engine::ports::{PortError, Recall};
+use telemill_engine::ports::{PortError, Recall, Taken};
 use telemill_engine::position::Epoch;
 use telemill_engine::record::Origin;
 use ulid::Ulid;
@@ -122,12 +122,12 @@ impl ProducedLog {
 
 #[async_trait]
 impl Recall for ProducedLog {
-    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Origin>, PortError> {
+    async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Taken>, PortError> {
         if *self.broken.lock().unwrap() {
             return Err(PortError("the log is away".to_owned()));
         }
         let origins = self.origins.lock().unwrap();
         let own = origins.iter().rev().filter(|o| (o.slot, o.slot_session) == (slot, slot_session));
-        Ok(own.take(limit).copied().collect())
+        Ok(own.take(limit).map(|origin| Taken { origin: *origin, given_up_by: None }).collect())
     }
 }
