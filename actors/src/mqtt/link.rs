@@ -39,6 +39,10 @@ impl From<StateError> for LinkError {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Deserialization(rumqttc::Error::PayloadSizeLimitExceeded(size)) => LinkError::TooLarge(size),
+            StateError::Deserialization(rumqttc::Error::TopicNotUtf8) => LinkError::Lost(
+                "the broker sent a topic that is not UTF-8, and will send it again and again; make it refuse such topics"
+                    .to_owned(),
+            ),
             StateError::ConnectionAborted => LinkError::Lost("the broker closed the connection".to_owned()),
             other => LinkError::Lost(other.to_string()),
         }
@@ -118,5 +122,20 @@ impl Link {
         // A broker that does not close is left all the same.
         let _ = timeout(PATIENCE, until_closed).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_broker_has_to_be_told_is_said() {
+        let check = |error, expect: &str| {
+            let error = LinkError::from(StateError::Deserialization(error)).to_string();
+            assert!(error.contains(expect), "{error}");
+        };
+        check(rumqttc::Error::TopicNotUtf8, "make it refuse such topics");
+        check(rumqttc::Error::PayloadSizeLimitExceeded(300), "300 bytes exceeds the packet limit; make the broker");
     }
 }

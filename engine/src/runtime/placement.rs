@@ -64,3 +64,45 @@ impl Placement {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Takes its time to go.
+    struct Slow {
+        never: mpsc::Receiver<()>,
+        is_gone: Arc<AtomicBool>,
+    }
+
+    impl Actor for Slow {
+        type Context = Context<Self>;
+    }
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            let _ = self.never.recv_timeout(Duration::from_millis(200));
+            self.is_gone.store(true, Ordering::Release);
+        }
+    }
+
+    #[test]
+    fn shutting_down_waits_for_every_thread() {
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let (_silent, never) = mpsc::channel();
+        actix::System::new().block_on(async {
+            let placement = Placement::one_per_core();
+            let addr = placement.start(Slow { never, is_gone: is_gone.clone() }, None);
+            while !addr.connected() {
+                tokio::task::yield_now().await;
+            }
+            placement.shut_down();
+            assert!(is_gone.load(Ordering::Acquire), "an actor is still there");
+        });
+    }
+}

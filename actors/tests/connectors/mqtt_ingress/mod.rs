@@ -2,6 +2,7 @@
 
 mod acks;
 mod backpressure;
+mod bytes;
 mod contract;
 mod flow;
 mod marks;

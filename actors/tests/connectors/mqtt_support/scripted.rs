@@ -97,11 +97,16 @@ impl Peer {
     }
 
     pub async fn send(&mut self, packets: impl IntoIterator<Item = Packet>) {
+        self.stream.write_all(&Peer::bytes(packets)).await.unwrap();
+    }
+
+    /// Packets as they are on the wire.
+    pub fn bytes(packets: impl IntoIterator<Item = Packet>) -> BytesMut {
         let mut bytes = BytesMut::new();
         for packet in packets {
             packet.write(&mut bytes, 10 << 20).unwrap();
         }
-        self.stream.write_all(&bytes).await.unwrap();
+        bytes
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
