@@ -44,6 +44,16 @@ impl Batch {
         self.records.iter().map(Record::weight).sum()
     }
 
+    /// How many of the records weigh no more than `bytes` together; at least one.
+    pub fn fit(&self, bytes: usize) -> usize {
+        let mut weight = 0;
+        let fits = |record: &&Record| {
+            weight += record.weight();
+            weight <= bytes
+        };
+        self.records.iter().take_while(fits).count().max(1)
+    }
+
     /// What came last before this batch in `topic`.
     pub fn previous_in(&self, topic: TopicId) -> Option<(i64, u32)> {
         self.previous.iter().find(|(t, ..)| *t == topic).map(|(_, offset, output)| (*offset, *output))

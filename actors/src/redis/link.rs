@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Script, Value, cmd};
+use redis::{Arg, AsyncConnectionConfig, Client, Cmd, RedisResult, Script, Value, cmd};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
@@ -22,6 +22,9 @@ use super::{RedisConnection, evalsha};
 
 /// The longest that connecting may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The slowest server, or way to it, that is waited for: bytes a second.
+const SLOWEST: usize = 64 << 10;
 
 /// Scripts that a link loads whenever it connects.
 pub(crate) type Scripts = &'static [&'static LazyLock<Script>];
@@ -50,8 +53,25 @@ struct State {
 /// A connection that works as far as is known.
 #[derive(Clone)]
 pub(crate) struct Live {
-    pub(crate) connection: MultiplexedConnection,
+    connection: MultiplexedConnection,
     number: u64,
+    response_timeout: Duration,
+}
+
+impl Live {
+    /// Sends a command behind `before` bytes that are not answered yet. What is large may take longer: a time that did not
+    /// grow with it would never be enough for some, however often they are sent.
+    pub(crate) async fn send(&mut self, command: &Cmd, before: usize) -> RedisResult<Value> {
+        let on_the_way = Duration::from_secs_f64((before + size(command)) as f64 / SLOWEST as f64);
+        self.connection.set_response_timeout(self.response_timeout + on_the_way);
+        self.connection.send_packed_command(command).await
+    }
+}
+
+/// The bytes of a command's arguments.
+pub(crate) fn size(command: &Cmd) -> usize {
+    let bytes = |arg| if let Arg::Simple(bytes) = arg { <[u8]>::len(bytes) } else { 0 };
+    command.args_iter().map(bytes).sum()
 }
 
 /// A connection as the server knows it.
@@ -96,7 +116,7 @@ impl Link {
             Err(_) => return Err(Failure::timeout(self.address(), "connecting")),
         };
         state.made += 1;
-        let live = Live { connection, number: state.made };
+        let live = Live { connection, number: state.made, response_timeout: self.connection.response_timeout };
         state.live = Some(live.clone());
         Ok(live)
     }
@@ -109,12 +129,12 @@ impl Link {
     /// Sends one command. A failure that loses the connection gives it up.
     pub(crate) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
         let mut live = self.get().await?;
-        let sent = live.connection.send_packed_command(command).await;
+        let sent = live.send(command, 0).await;
         self.judge(&live, sent)
     }
 
     /// What came back on a connection; one that is lost is given up.
-    pub(crate) fn judge(&self, live: &Live, sent: redis::RedisResult<Value>) -> Result<Value, Failure> {
+    pub(crate) fn judge(&self, live: &Live, sent: RedisResult<Value>) -> Result<Value, Failure> {
         sent.and_then(Value::extract_error).map_err(|error| {
             let failure = self.failure(&error);
             if failure.lost() {

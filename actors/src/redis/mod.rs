@@ -26,7 +26,7 @@ use telemill_engine::context::{CheckContext, Connection};
 use telemill_engine::topology::HumanDuration;
 
 pub(crate) use failure::{Failure, FailureKind};
-pub(crate) use link::{Link, Live, no_scripts};
+pub(crate) use link::{Link, Live, no_scripts, size};
 pub(crate) use script::{Answer, evalsha};
 
 /// What a topology file says of a Redis server.

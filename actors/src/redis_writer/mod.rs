@@ -19,6 +19,7 @@ mod arguments;
 mod devices;
 mod presence;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::task::Poll;
 
@@ -37,7 +38,7 @@ use telemill_engine::topology::HumanDuration;
 
 use crate::device_store::flight::{self, Flight};
 use crate::device_store::{is_guarded, settings};
-use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts};
+use crate::redis::{FailureKind, Link, Live, RedisConnection, no_scripts, size};
 use arguments::Arguments;
 use devices::Devices;
 use presence::Presence;
@@ -78,6 +79,8 @@ pub struct RedisWriter {
     window: usize,
     arguments: Arguments,
     flight: Flight,
+    /// The bytes that were sent and not answered.
+    unanswered: Arc<AtomicUsize>,
     /// Held for what it does.
     _presence: Presence,
 }
@@ -110,6 +113,7 @@ impl Component for RedisWriter {
             window: checked.window,
             arguments: Arguments::default(),
             flight: Flight::default(),
+            unanswered: Arc::default(),
             _presence: Presence::watch(reads, server),
         })
     }
@@ -163,8 +167,11 @@ impl RedisWriter {
         let command = self.arguments.command(&APPLY, &batch, guard.as_deref(), self.epoch, self.history_secs);
         let link = self.link.clone();
         let epoch = self.epoch;
+        let unanswered = self.unanswered.clone();
         Box::pin(async move {
-            let sent = live.connection.send_packed_command(&command).await;
+            let load = Load::new(&unanswered, size(&command));
+            let sent = live.send(&command, load.before).await;
+            drop(load);
             faults::point("store.written");
             let failure = match link.judge(&live, sent) {
                 Ok(value) => return answer::submitted(value, &batch, guard.as_deref(), epoch),
@@ -177,6 +184,26 @@ impl RedisWriter {
                 _ => failure.into(),
             }
         })
+    }
+}
+
+/// The bytes of a command that is not answered.
+struct Load {
+    all: Arc<AtomicUsize>,
+    own: usize,
+    /// Those before it.
+    before: usize,
+}
+
+impl Load {
+    fn new(all: &Arc<AtomicUsize>, own: usize) -> Self {
+        Load { all: all.clone(), own, before: all.fetch_add(own, Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.own, Ordering::Relaxed);
     }
 }
 

@@ -222,3 +222,21 @@ pub(super) fn dead(record: &Record, stage: &Arc<str>, reason: Reason, detail: &s
     let why = DeadReason { reason, detail: detail.into(), stage: stage.clone(), attempts, source };
     Record { dead: Some(Arc::new(why)), ..record.clone() }
 }
+
+/// A dead letter that is larger than its topic takes, with as many of its bytes as such topics take as a rule, then with
+/// none: one that nobody takes would hold up all others for ever, and the record itself stays where the letter says that
+/// it came from. Nothing for one that came from no log, or has nothing left to cut.
+pub(super) fn shortened(letter: &Record) -> Option<Record> {
+    const BEGINNING: usize = 64 << 10;
+    let why = letter.dead.as_ref().filter(|_| letter.position.is_some())?;
+    let value = letter.message.as_ref().unwrap_or(&letter.payload);
+    if value.is_empty() {
+        return None;
+    }
+    let left = if value.len() > BEGINNING { BEGINNING } else { 0 };
+    let cut = format!("{}; the dead letters take no {} bytes: the first {left}", why.detail, value.len());
+    let why = DeadReason { detail: cut.into(), ..(**why).clone() };
+    let value = value.slice(..left);
+    let message = letter.message.as_ref().map(|_| value.clone());
+    Some(Record { payload: value, message, dead: Some(Arc::new(why)), ..letter.clone() })
+}

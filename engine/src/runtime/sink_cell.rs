@@ -1,6 +1,6 @@
 //! The actor of a sink.
 //!
-//! It takes what is in the mailbox, up to `max_records` a batch, and keeps up to the sink's window of batches in flight.
+//! It takes what is in the mailbox, up to `max_records` and a megabyte a batch, and keeps up to the sink's window of batches in flight.
 //! It waits for more records only while a write is in flight: a quiet device is written at once, a flood in full
 //! batches. Batches, guards and their room stay here until the sink has answered; whatever happens to the sink, they
 //! are submitted again, in order.
@@ -25,12 +25,15 @@ use crate::retry::Backoff;
 use crate::sink::{Rejection, Submitted};
 use crate::stage::StageError;
 
-use super::cell::{Cell, ExitReason, StageCommon, dead};
+use super::cell::{Cell, ExitReason, StageCommon, dead, shortened};
 use super::flight::{Flight, FlightState, answered};
 use super::host::panic_message;
 use super::mailbox::{Mailbox, Room};
 use super::status::StageState;
 
+/// The most that a batch weighs which holds more than one record: what a store answers late is sent again whole, and the
+/// larger it is, the later it is answered.
+const MAX_BYTES: usize = 1 << 20;
 /// Why batches are let go of when their store has fallen behind.
 const GAP: Reason = Reason("gap");
 /// Why batches are let go of when their partition is about to be read anew.
@@ -190,18 +193,20 @@ impl SinkCell {
             if !nothing_in_flight && !full {
                 return;
             }
-            let Some((mut batch, mut room)) = self.next_batch(max) else { return };
+            let Some((mut batch, mut room)) = self.next_batch() else { return };
             if self.discarding.contains(&batch.partition) {
                 self.common.metrics.received(batch.len());
                 self.common.metrics.returned(GAP, batch.len());
                 continue;
             }
-            if batch.len() > max {
-                self.rest = Some((batch.split_off(max), room[0].clone()));
+            let fit = batch.fit(MAX_BYTES).min(max);
+            if batch.len() > fit {
+                self.rest = Some((batch.split_off(fit), room[0].clone()));
             }
+            let mut weight = batch.weight();
             while self.rest.is_none() {
                 let fits = |b: &Batch| b.partition == batch.partition;
-                let small = |b: &Batch| fits(b) && batch.len() + b.len() <= max;
+                let small = |b: &Batch| fits(b) && batch.len() + b.len() <= max && weight + b.weight() <= MAX_BYTES;
                 // The first of this partition decides: one behind it must not overtake it.
                 let mut first = true;
                 let next = self.mailbox.try_receive_if(|b| {
@@ -210,6 +215,7 @@ impl SinkCell {
                     take
                 });
                 let Some(delivery) = next else { break };
+                weight += delivery.batch.weight();
                 batch.join(delivery.batch);
                 room.push(Arc::new(delivery.room));
             }
@@ -233,14 +239,9 @@ impl SinkCell {
         }
     }
 
-    fn next_batch(&mut self, max: usize) -> Option<(Batch, Vec<Arc<Room>>)> {
-        if let Some((mut batch, room)) = self.rest.take() {
-            if batch.len() > max {
-                self.rest = Some((batch.split_off(max), room.clone()));
-            }
-            return Some((batch, vec![room]));
-        }
-        self.mailbox.try_receive().map(|d| (d.batch, vec![Arc::new(d.room)]))
+    fn next_batch(&mut self) -> Option<(Batch, Vec<Arc<Room>>)> {
+        let rest = self.rest.take().map(|(batch, room)| (batch, vec![room]));
+        rest.or_else(|| self.mailbox.try_receive().map(|d| (d.batch, vec![Arc::new(d.room)])))
     }
 
     /// Everything of which nothing is known to be applied is to be submitted again. An answer that says what was
@@ -333,7 +334,7 @@ impl SinkCell {
         self.land().await;
         let StageCommon { limits, dead_letters, cx, metrics, .. } = self.common.clone();
         let flight = &mut self.flights[0];
-        let mut given_up = Vec::new();
+        let (mut given_up, mut shorter_letters) = (Vec::new(), Vec::new());
         let mut retry = None;
         for rejection in &rejections {
             let attempts = flight.attempt(rejection.index);
@@ -341,6 +342,11 @@ impl SinkCell {
             if dead_letters.exist() && (rejection.permanent || attempts >= limits.max_attempts) {
                 let record = dead(record, &cx.stage, rejection.reason, &rejection.detail, attempts);
                 given_up.push((rejection.index, record));
+            } else if rejection.permanent
+                && rejection.reason == Reason::TOO_LARGE
+                && let Some(shorter) = shortened(record)
+            {
+                shorter_letters.push((rejection.index, shorter));
             } else {
                 retry = Some((rejection.reason, rejection.detail.clone()));
             }
@@ -351,14 +357,15 @@ impl SinkCell {
             if !buried {
                 return Err(ExitReason::Failed("the dead letters let go of a record".to_owned()));
             }
+            faults::point("sink.buried");
         }
-        faults::point("sink.buried");
         let flight = &mut self.flights[0];
         let mut records = flight.batch.records.clone();
         for (index, record) in given_up {
             metrics.dead_lettered(record.dead.as_ref().map_or(Reason::PANIC, |d| d.reason));
             records[index] = record;
         }
+        shorter_letters.into_iter().for_each(|(index, letter)| records[index] = letter);
         if others_applied {
             // What was applied is done; only the refused that are to be tried again are left in the batch.
             let refused: HashSet<usize> = rejections.iter().map(|r| r.index).collect();

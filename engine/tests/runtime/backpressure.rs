@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use telemill_engine::runtime::Capacity;
 use telemill_engine::testing::fakes::{FakeSource, SinkStep, collector};
-use telemill_engine::testing::{BASE, Sim};
+use telemill_engine::testing::{BASE, Sim, record};
 
 use super::common::*;
 
@@ -72,4 +72,28 @@ fn a_slow_sink_gets_everything_in_order() {
     assert_eq!(written.numbers(), (0..500).collect::<Vec<_>>());
     assert!(written.batches().iter().all(|size| *size <= 16));
     assert!(written.batches().iter().filter(|size| **size >= 14).count() > 20, "full batches: {:?}", written.batches());
+}
+
+/// What a store answers late is sent again whole: were there no bound, a slow one might never answer in time.
+#[test]
+fn a_batch_is_bounded_in_bytes_too() {
+    let (source, written, dead) = (FakeSource::new(), collector(), collector());
+    let large = |number: usize| {
+        let mut record = record("d1", number);
+        record.payload = [&record.payload[..], &[b' '; 300_000]].concat().into();
+        record
+    };
+    let mut records: Vec<_> = (0..10).map(large).collect();
+    records[4].payload = [&records[4].payload[..], &[b' '; 2_000_000]].concat().into();
+    records.extend((10..30).map(|number| record("d1", number)));
+    source.feed(0, records);
+    source.end();
+    let plan = plan(&dead).stage("source", &[], gives(&source)).stage("sink", &["source"], writes(&written)).build();
+    Sim::run(BASE, async |sim| {
+        let deployment = sim.deploy(plan).await.unwrap();
+        deployment.ended().await;
+        assert_balanced(&deployment.view());
+    });
+    assert_eq!(written.numbers(), (0..30).collect::<Vec<_>>());
+    assert_eq!(written.batches(), [3, 1, 1, 3, 22], "a megabyte each, and what is larger alone");
 }

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use telemill_engine::batch::Batch;
+use telemill_engine::position::{Position, TopicId};
 use telemill_engine::record::{Reason, Record};
 use telemill_engine::runtime::TopologyState;
-use telemill_engine::sink::Submitted;
+use telemill_engine::sink::{Rejection, Submitted};
 use telemill_engine::stage::StageError;
 use telemill_engine::testing::fakes::{Collected, FakeSink, FakeSource, SinkStep, collector};
-use telemill_engine::testing::{BASE, Sim, number_of};
+use telemill_engine::testing::{BASE, PlanBuilder, Sim, number_of, record};
+use uuid::Uuid;
 
 use super::common::*;
 
@@ -163,4 +165,52 @@ fn the_search_stays_within_the_window() {
     assert_eq!(written.len(), 57);
     assert_eq!(dead.len(), 3);
     assert_eq!(most_seen.load(Ordering::Relaxed), 1);
+}
+
+/// One that its topic cannot take would hold up all behind it.
+#[test]
+fn a_letter_that_is_too_large_is_cut_to_what_its_topic_takes() {
+    for (takes, left) in [(100_000, 64 << 10), (10, 0)] {
+        let (source, written, dead) = (FakeSource::new(), collector(), collector());
+        let large = |number: usize| {
+            let mut record = record("d1", number);
+            let position = Position { topic: TopicId(Uuid::from_u128(1)), partition: 0, offset: 7, output: 0 };
+            record.position = Some(position);
+            record.payload = [&record.payload[..], &[b' '; 200_000]].concat().into();
+            record
+        };
+        source.feed(0, vec![record("d1", 0), large(1), large(2), record("d1", 3)]);
+        source.end();
+        let decide = move |batch: &Batch| {
+            let too_large = batch.records.iter().position(|record| record.payload.len() > takes);
+            let refuse = |index| Rejection { index, reason: Reason::TOO_LARGE, detail: String::new(), permanent: true };
+            match too_large.map(refuse) {
+                Some(one) => SinkStep::Answer(Submitted::Rejected { records: vec![one], others_applied: false }),
+                None => SinkStep::Write(Duration::ZERO),
+            }
+        };
+        let bad = |record: &Record| match number_of(record) {
+            1..=2 => Err(StageError::reject(Reason("bad"), "injected")),
+            _ => Ok(()),
+        };
+        let plan = PlanBuilder::new(world().state.clone(), decides(&dead, 1, decide))
+            .stage("source", &[], gives(&source))
+            .stage("p", &["source"], passes(bad))
+            .stage("sink", &["p"], writes(&written))
+            .build();
+        Sim::run(BASE, async |sim| {
+            let deployment = sim.deploy(plan).await.unwrap();
+            assert_eq!(deployment.ended().await, TopologyState::Ended);
+            assert_balanced(&deployment.view());
+        });
+        assert_eq!(written.numbers(), [0, 3]);
+        let letters = dead.records();
+        assert_eq!(letters.iter().map(|letter| letter.payload.len()).collect::<Vec<_>>(), [left; 2]);
+        for letter in letters {
+            let why = letter.dead.unwrap();
+            assert!(why.detail.starts_with("injected; the dead letters take no 200007 bytes"), "{}", why.detail);
+            assert!(why.detail.ends_with(&format!("the first {left}")), "{}", why.detail);
+            assert!(why.source.ends_with(b"/0/7"), "where the whole of it still is");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,6 +18,8 @@ struct Limits {
     up: AtomicU64,
     /// How many may still come back.
     down: AtomicU64,
+    /// How many pass in a second, each way.
+    rate: AtomicU64,
 }
 
 impl Proxy {
@@ -24,7 +27,11 @@ impl Proxy {
     pub(crate) async fn to(server: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let limits = Arc::new(Limits { up: AtomicU64::new(u64::MAX), down: AtomicU64::new(u64::MAX) });
+        let limits = Arc::new(Limits {
+            up: AtomicU64::new(u64::MAX),
+            down: AtomicU64::new(u64::MAX),
+            rate: AtomicU64::new(u64::MAX),
+        });
         let shared = limits.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -44,13 +51,18 @@ impl Proxy {
         self.limits.up.store(up, Ordering::SeqCst);
         self.limits.down.store(down, Ordering::SeqCst);
     }
+
+    /// From now on no more bytes pass in a second, each way.
+    pub(crate) fn slow_down(&self, rate: u64) {
+        self.limits.rate.store(rate, Ordering::SeqCst);
+    }
 }
 
 async fn pass(mut client: TcpStream, mut server: TcpStream, limits: Arc<Limits>) {
     let (mut from_client, mut to_client) = client.split();
     let (mut from_server, mut to_server) = server.split();
-    let up = some_of(&mut from_client, &mut to_server, &limits.up);
-    let down = some_of(&mut from_server, &mut to_client, &limits.down);
+    let up = some_of(&mut from_client, &mut to_server, &limits.up, &limits.rate);
+    let down = some_of(&mut from_server, &mut to_client, &limits.down, &limits.rate);
     // Whichever ends first, both sides are closed.
     tokio::select! {
         () = up => {}
@@ -58,9 +70,18 @@ async fn pass(mut client: TcpStream, mut server: TcpStream, limits: Arc<Limits>)
     }
 }
 
-async fn some_of(from: &mut (impl AsyncReadExt + Unpin), to: &mut (impl AsyncWriteExt + Unpin), limit: &AtomicU64) {
+async fn some_of(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+    limit: &AtomicU64,
+    rate: &AtomicU64,
+) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let rate = rate.load(Ordering::SeqCst);
+        if rate != u64::MAX {
+            tokio::time::sleep(Duration::from_secs_f64(count as f64 / rate as f64)).await;
+        }
         let left = limit.load(Ordering::SeqCst);
         let passed = count.min(usize::try_from(left).unwrap_or(usize::MAX));
         if to.write_all(&buffer[..passed]).await.is_err() {

@@ -11,7 +11,7 @@ use telemill_engine::stage::BuildError;
 use telemill_services::{Redis, eventually, unique_name};
 
 use super::{deliver, hash, submit};
-use crate::conformance::records::{messages_of, run_of_batches};
+use crate::conformance::records::{NOW, TOPIC, batch, messages_of, record, run_of_batches};
 use crate::conformance::store::unguarded;
 use crate::redis_support::{DEADLINE, Proxy, Refusal, Subscriber, build_writer, client, context, writer};
 
@@ -76,6 +76,21 @@ async fn a_connection_cut_anywhere_costs_neither_order_nor_a_second_effect() {
         hash(&mut client, &format!("device:last_state:{device}")).await[0].1,
         format!("\"number {}\"", from - 1)
     );
+}
+
+/// A time that did not grow with the batch would never be enough for it, however often it is sent.
+#[tokio::test]
+async fn a_large_batch_to_a_slow_server_is_waited_for() {
+    let server = Redis::start();
+    let proxy = Proxy::to(server.port()).await;
+    let (topology, device) = (unique_name("slow"), unique_name("dev"));
+    let cx = context(&server.url(), &topology, 1);
+    let mut writer = build_writer(&proxy.url(), Duration::from_secs(1), &cx).await.unwrap();
+    let payload = format!("\"{}\"", "x".repeat(100_000));
+    let large =
+        |n: i64| batch(&[(TOPIC, n - 1, 0)][..usize::from(n > 0)], vec![record(&device, TOPIC, n, NOW, &payload)]);
+    proxy.slow_down(200_000);
+    assert_eq!(drive(&mut writer, &(0..8).map(large).collect::<Vec<_>>()).await, 0, "nothing had to be sent again");
 }
 
 #[tokio::test]
