@@ -21,7 +21,7 @@ const DOUBTED: Duration = Duration::from_secs(4);
 pub(super) enum Standing {
     /// It gets on, or there is nothing to read.
     Well,
-    /// Something gives nothing: its brokers may be gone, or the client may think so.
+    /// Something gives nothing, or nothing is read: the brokers may be gone, or the client may think so.
     Doubted,
     /// What stands still, and where.
     Stalled(String),
@@ -48,7 +48,8 @@ impl Watch {
         let partitions: Vec<_> = standing.iter().map(|(partition, ..)| *partition).collect();
         self.forget_others(setup, &partitions);
         if partitions.is_empty() {
-            return Ok(Standing::Well);
+            // The group may have none for this member, or is being joined by a client that sees no broker.
+            return Ok(Standing::Doubted);
         }
         let ends = cluster::ends(member, setup, &partitions)?;
         let now = Instant::now();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewPartitions};
-use telemill_engine::source::{ResumeAt, SourceError, SourceEvent};
+use telemill_engine::source::{Acker, ResumeAt, SourceError, SourceEvent};
 use telemill_services::Kafka;
 
 use super::driven::{Driven, numbers};
@@ -54,6 +54,28 @@ async fn a_broker_that_stands_still_is_waited_for() {
     fixture.produce(&fixture.topics[0], 0, 1, START + 1).await;
     read_until(&mut source, 1).await;
     fixture.until_committed(0, &[2]).await;
+    source.close().await;
+}
+
+/// A client that waits for its broker may hang while it is closed, and whoever waits for it with it.
+#[tokio::test]
+async fn a_source_is_closed_in_time_while_its_broker_stands_still() {
+    let kafka = Kafka::start();
+    let fixture = Fixture::on(&kafka.brokers(), 1, 1);
+    fixture.create_topics().await;
+    let mut source = fixture.start().await;
+    source.assigned(ResumeAt::Committed).await;
+    fixture.produce(&fixture.topics[0], 0, 0, START).await;
+    let batch = source.batch(10).await;
+    kafka.stop();
+    source.acknowledge(&batch).await;
+    let closed = tokio::time::timeout(DEADLINE, source.acker.close()).await.expect("it has its own deadline");
+    assert!(matches!(closed, Err(SourceError::Unavailable(_))), "{closed:?}");
+    kafka.cont();
+    // The last commit may have reached the broker all the same.
+    fixture.produce(&fixture.topics[0], 0, 1, START + 1).await;
+    let mut source = fixture.start().await;
+    read_until(&mut source, 1).await;
     source.close().await;
 }
 
