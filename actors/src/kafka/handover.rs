@@ -32,6 +32,8 @@ struct Life {
     producer: ProducerView,
     topics: Vec<TopicId>,
     began: Timestamp,
+    /// The life before it had left something, and this one may have ended before it looked any of it up.
+    inherited: bool,
 }
 
 /// How far clocks may differ where the log stamps its records itself.
@@ -40,10 +42,13 @@ const CLOSING: Duration = Duration::from_secs(15);
 const READING: Duration = Duration::from_secs(30);
 
 impl Lives {
-    /// A producer of these topics lives.
-    pub(crate) fn begin(&self, producer: ProducerView, topics: &[EnsuredTopic], began: Timestamp) {
+    /// A producer of these topics lives, with what the one before it had written.
+    pub(crate) fn begin(&self, producer: ProducerView, topics: &[EnsuredTopic], began: Timestamp, earlier: &Earlier) {
         let topics = topics.iter().map(|topic| topic.id).collect();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Life { producer, topics, began });
+        let inherited = earlier.count > 0;
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = last.as_ref().filter(|_| inherited).map_or(began, |last| last.began);
+        *last = Some(Life { producer, topics, began, inherited });
     }
 
     /// What the last life had written without an answer, and the offsets that its barrier had passed.
@@ -54,7 +59,7 @@ impl Lives {
         topics: &[EnsuredTopic],
     ) -> Result<(Earlier, Offsets), BuildError> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(Life { producer, topics: written, began }) = last else { return Ok(Default::default()) };
+        let Some(Life { producer, topics: written, began, inherited }) = last else { return Ok(Default::default()) };
         if !producer.settled(CLOSING).await {
             return Err(BuildError::Unavailable("the last producer of this stage is still closing".to_owned()));
         }
@@ -64,7 +69,7 @@ impl Lives {
         }
         let (passed, offsets) = {
             let ledger = producer.ledger();
-            if !ledger.left_something() {
+            if !ledger.left_something() && !inherited {
                 return Ok((Earlier::default(), ledger.passed_offsets().clone()));
             }
             let partitions = |topic: usize, count| (0..count).map(move |partition| (topic, partition));

@@ -84,9 +84,9 @@ impl Component for KafkaDeadLetters {
         let topics = ensure(connection, std::slice::from_ref(declared)).await?;
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
         let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, None, before)?;
+        lives.begin(producer.view(), &topics, began, &earlier);
         let submitter = Submitter::new(producer, LetterForm::new(cx.clock.clone()), earlier);
         let view = submitter.view();
-        lives.begin(view.clone(), &topics, began);
         cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view)));
         Ok(KafkaDeadLetters { submitter })
     }

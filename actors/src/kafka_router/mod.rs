@@ -106,9 +106,9 @@ impl Component for KafkaRouter {
         let marks = cx.marks.as_ref().and_then(|_| topics.pop());
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
         let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, marks.as_ref(), before)?;
+        lives.begin(producer.view(), &topics, began, &earlier);
         let submitter = Submitter::new(producer, RouterForm::new(route.clone()), earlier);
         let view = submitter.view();
-        lives.begin(view.clone(), &topics, began);
 
         cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view.clone())));
         if let (Route::Single, [topic]) = (route, topics.as_slice()) {

@@ -56,6 +56,24 @@ async fn several_rebuilds_in_a_row_write_once() {
 }
 
 #[tokio::test]
+async fn a_life_that_did_nothing_hands_on_what_the_one_before_it_had_written() {
+    let routed = Routed::new(1);
+    let checked = routed.checked();
+    let session = Ulid::from_parts(1, 1);
+    let all = batch((1..=400).map(|n| produced("d1", session, n)).collect());
+    let mut router = KafkaRouter::build(&checked, &routed.site.cx()).await.unwrap();
+    // Answered, and not heard by anybody.
+    let _answer = router.submit(all.clone()).await;
+    drop(router);
+    for _ in 0..2 {
+        drop(KafkaRouter::build(&checked, &routed.site.cx()).await.unwrap());
+    }
+    let mut router = KafkaRouter::build(&checked, &routed.site.cx()).await.unwrap();
+    delivered(router.submit(all).await).await;
+    assert_eq!(numbers(&routed), (1..=400).collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn what_is_submitted_again_on_purpose_is_written_again() {
     let routed = Routed::new(1);
     let checked = routed.checked();
