@@ -85,10 +85,12 @@ impl<'s> Serving<'s> {
                     if self.arrived.len() > 2 && faults::mutant("swap_two") {
                         self.arrived.swap(0, 1);
                     }
+                    // What is produced in a new slot-session is looked for there after a crash: it is written down first.
+                    let confirmed = if read.is_ok() { self.confirm().await } else { Ok(()) };
                     self.slot.intake.put(&mut self.arrived);
                     faults::point("mqtt_ingress.handed_on");
                     gather_until = read?.then(|| Instant::now() + GATHER);
-                    self.confirm().await?;
+                    confirmed?;
                 }
                 () = until(gather_until), if gather_until.is_some() => {
                     gather_until = None;
