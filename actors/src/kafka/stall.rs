@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 /// How long the oldest batch may be the oldest before the client has to show that it sees its brokers.
 const DOUBTED: Duration = Duration::from_secs(2);
-/// How long the oldest batch may be the oldest while the cluster answers: longer than a request and its repetition take.
-const STALLED: Duration = Duration::from_secs(20);
+/// How long the oldest batch may be the oldest while the cluster answers. A leader that has appended it does not say so
+/// before a follower that hangs is out of the in-sync replicas, 45 s by default (1.5 × `replica.lag.time.max.ms`); until
+/// then a new client would not see it in the log, and would write it a second time.
+const STALLED: Duration = Duration::from_secs(90);
 
 /// What to think of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,11 +68,11 @@ mod tests {
         assert_eq!(stall.look(Some(2), at(120)), Standing::Well);
         assert_eq!(stall.look(Some(2), at(121)), Standing::Well);
         assert_eq!(stall.look(Some(2), at(122)), Standing::Doubted);
-        assert_eq!(stall.look(Some(2), at(139)), Standing::Doubted);
-        assert_eq!(stall.look(Some(2), at(140)), Standing::Suspected);
-        stall.excuse(at(140));
-        assert_eq!(stall.look(Some(2), at(141)), Standing::Well);
-        assert_eq!(stall.look(Some(2), at(159)), Standing::Doubted);
-        assert_eq!(stall.look(Some(2), at(160)), Standing::Suspected);
+        assert_eq!(stall.look(Some(2), at(209)), Standing::Doubted);
+        assert_eq!(stall.look(Some(2), at(210)), Standing::Suspected);
+        stall.excuse(at(210));
+        assert_eq!(stall.look(Some(2), at(211)), Standing::Well);
+        assert_eq!(stall.look(Some(2), at(299)), Standing::Doubted);
+        assert_eq!(stall.look(Some(2), at(300)), Standing::Suspected);
     }
 }

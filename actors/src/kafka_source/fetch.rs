@@ -30,7 +30,7 @@ use crate::kafka::wire::record_from_message;
 use crate::log::ledger::Generation;
 use crate::log::merge::Merge;
 use crate::log::outbox::Item;
-use crate::log::reading::{Body, Topic};
+use crate::log::reading::Body;
 
 /// The client that fetches.
 pub(super) type Fetcher = BaseConsumer<FetchContext>;
@@ -94,8 +94,8 @@ struct Lane {
     queue: PartitionQueue<FetchContext>,
     /// There may be something in the queue.
     is_filled: Arc<AtomicBool>,
-    /// Nothing was read since the end was reached.
-    is_at_end: bool,
+    /// The end that was reached, and nothing was read since.
+    end: Option<i64>,
 }
 
 impl Fetching<'_> {
@@ -116,7 +116,7 @@ impl Fetching<'_> {
         let (before, from): (Vec<_>, Vec<_>) = self.reading.iter_mut().partition(|(at, _)| **at < self.turn);
         let mut ready = Vec::new();
         for (partition, reading) in from.into_iter().chain(before) {
-            let (read, fault) = reading.read(&self.shared.setup, look);
+            let (read, fault) = reading.read(self.client, *partition, &self.shared.setup, look);
             moved |= read;
             match fault {
                 None => {}
@@ -217,7 +217,7 @@ impl Fetching<'_> {
                     filled.store(true, Ordering::Release);
                     me.unpark();
                 });
-                lanes.push(Lane { queue, is_filled, is_at_end: false });
+                lanes.push(Lane { queue, is_filled, end: None });
                 list.add_partition_offset(&topic.name, **partition, Offset::Offset(*start))?;
             }
             let merge = Merge::new(plan.lanes.iter().copied());
@@ -228,18 +228,13 @@ impl Fetching<'_> {
 
     fn progress(&self) -> impl Iterator<Item = (Partition, Generation, Vec<Progress>)> {
         self.reading.iter().map(|(partition, reading)| {
-            let lanes = reading.lanes.iter().zip(&self.shared.setup.topics).enumerate();
-            let progress = |(at, (lane, topic)): (usize, (&Lane, &Topic))| Progress {
-                read: self.read_of(&topic.name, *partition, reading.merge.read(at), lane.is_at_end),
+            let lanes = reading.lanes.iter().enumerate();
+            let progress = |(at, lane): (usize, &Lane)| Progress {
+                read: reading.merge.read(at).max(lane.end.unwrap_or(0)),
                 hungry: reading.merge.has_room(at),
             };
             (*partition, reading.generation, lanes.map(progress).collect())
         })
-    }
-
-    fn read_of(&self, topic: &str, partition: Partition, next: i64, is_at_end: bool) -> i64 {
-        let end = is_at_end.then(|| heard_end(self.client.client(), topic, partition)).flatten();
-        end.unwrap_or(next).max(next)
     }
 }
 
@@ -252,7 +247,7 @@ enum Fault {
 impl Reading {
     /// Takes what is there and can be merged, from the queues that were filled, or from all; whether there was
     /// anything, and what went wrong.
-    fn read(&mut self, setup: &Setup, all: bool) -> (bool, Option<Fault>) {
+    fn read(&mut self, client: &Fetcher, partition: Partition, setup: &Setup, all: bool) -> (bool, Option<Fault>) {
         let mut moved = false;
         for (at, lane) in self.lanes.iter_mut().enumerate() {
             // Put out before looking, so that what is filled in meanwhile is seen.
@@ -270,12 +265,13 @@ impl Reading {
                 moved = true;
                 match next {
                     Ok(message) => {
-                        lane.is_at_end = false;
+                        lane.end = None;
                         let taken = record_from_message(&message, setup.topics[at].id, &setup.stage);
                         self.merge.push(at, setup.to_merge(taken, at, message.offset()));
                     }
                     Err(KafkaError::PartitionEOF(_)) => {
-                        lane.is_at_end = true;
+                        // The error does not say which.
+                        lane.end = heard_end(client.client(), &setup.topics[at].name, partition);
                         self.merge.reached_end(at);
                     }
                     Err(KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset)) => {
