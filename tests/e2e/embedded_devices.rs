@@ -35,6 +35,8 @@ fn commands_reach_a_devices_subscription_at_qos_1_now_and_when_it_is_back() {
     let mut telemill = local.run();
     let unknown = telemill.http.post("/devices/d1/command", r#"{"do":"nothing"}"#);
     assert_eq!(unknown.status, 404, "{unknown:?}");
+    let of_a_page = telemill.http.post_from("http://elsewhere.example", "/devices/d1/command", r#"{"do":"nothing"}"#);
+    assert_eq!(of_a_page.status, 403, "{of_a_page:?}");
 
     // Subscribes and leaves a session that is kept: for an hour, in the terms of MQTT 5.
     let kept = ["-c", "-x", "3600"];

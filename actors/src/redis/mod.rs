@@ -37,6 +37,7 @@ pub struct RedisSpec {
     pub url: String,
     /// How long an answer may take before the connection is given up and the work tried again. Set it above the longest
     /// pause that the server makes (a save, a slow script of another client), since a lower one turns each into a retry.
+    /// What is sent has a second more for each 64 KiB of it.
     #[serde(default = "default_response_timeout")]
     pub response_timeout: HumanDuration,
 }

@@ -16,6 +16,7 @@ use crate::record::EventId;
 use crate::topology::HumanDuration;
 
 use super::choice::{Recipient, recipient};
+use super::origin::OwnOrigin;
 use super::{ApiError, ControlState, NoQuery};
 
 /// The most messages of history in one answer.
@@ -120,6 +121,7 @@ pub(super) struct CommandQuery {
 
 /// Accepts a command: 202 once it is durable.
 pub(super) async fn command(
+    _page: OwnOrigin,
     state: web::Data<ControlState>,
     device: web::Path<String>,
     query: web::Query<CommandQuery>,

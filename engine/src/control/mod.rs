@@ -12,6 +12,7 @@ mod follow;
 pub(crate) mod fuzz;
 mod health;
 mod metrics;
+mod origin;
 mod problem;
 mod sse;
 mod topologies;

@@ -20,6 +20,11 @@ impl ApiError {
         ApiError { status: StatusCode::BAD_REQUEST, title: "bad request", detail: detail.into() }
     }
 
+    /// 403: not from there.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        ApiError { status: StatusCode::FORBIDDEN, title: "forbidden", detail: detail.into() }
+    }
+
     /// 413 or 400: the body could not be read.
     pub fn bad_body(error: &actix_web::Error) -> Self {
         let status = error.as_response_error().status_code();

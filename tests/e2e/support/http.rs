@@ -44,6 +44,11 @@ impl Http {
         answer(self.agent.post(format!("{}{path}", self.url)).content_type("application/json").send(body))
     }
 
+    /// As a browser posts it for a page of `origin`.
+    pub fn post_from(&self, origin: &str, path: &str, body: &str) -> Answer {
+        answer(self.agent.post(format!("{}{path}", self.url)).header("origin", origin).send(body))
+    }
+
     /// Subscribes to server-sent events, behind an id where one is given. Returns when the subscription stands.
     pub fn events(&self, path: &str, last: Option<&str>) -> Events {
         let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
