@@ -11,6 +11,7 @@ pub(crate) mod bootstrap;
 pub(crate) mod handover;
 pub(crate) mod headers;
 pub(crate) mod ledger;
+pub(crate) mod place;
 pub(crate) mod producer;
 mod raw_headers;
 pub(crate) mod reader;

@@ -1,5 +1,6 @@
 //! The half of a producer that the client calls back: delivery reports go into the [`Ledger`], and marks whose turn has
-//! come go out.
+//! come go out. And what the thread that polls the client looks after: whether the brokers are there, and whether it
+//! stands still.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -20,7 +21,8 @@ use tokio::sync::Notify;
 
 use super::bootstrap::Bootstrap;
 use super::client::log;
-use super::ledger::{DueMark, ItemKey, Ledger};
+use super::ledger::{DueMark, Ledger};
+use super::place::{MARKS, Place};
 use super::stall::{Stall, Standing};
 use super::topics::EnsuredTopic;
 use crate::log::headers::HeaderWriter;
@@ -306,55 +308,5 @@ pub(super) fn send_error(error: &KafkaError) -> SendError {
         Some(code @ Code::InvalidRecord) => SendError::Unfit(Reason("refused_by_log"), code.to_string()),
         Some(code) => SendError::Broken(format!("kafka refused a record that is not at fault: {code}")),
         None => SendError::Broken(error.to_string()),
-    }
-}
-
-/// Where a record stands in the ledger: packed into the number that the client gives back with its report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) item: ItemKey,
-    pub(super) topic: usize,
-    pub(super) index: usize,
-}
-
-const INDEX_BITS: u32 = 20;
-const TOPIC_BITS: u32 = 12;
-/// Stands for the topic of the marks.
-const MARKS: usize = (1 << TOPIC_BITS) - 1;
-/// The most topics that one producer writes.
-pub(crate) const MAX_TOPICS: usize = MARKS;
-/// The most records in one batch.
-pub(crate) const MAX_BATCH: usize = 1 << INDEX_BITS;
-
-const _: () = assert!(usize::BITS == 64, "a place is packed into 64 bits");
-
-impl Place {
-    pub(super) fn pack(self) -> usize {
-        debug_assert!(self.topic <= MARKS && self.index < MAX_BATCH, "checked where batches and topics are taken");
-        (self.item.0 as usize) << (TOPIC_BITS + INDEX_BITS) | self.topic << INDEX_BITS | self.index
-    }
-
-    fn unpack(packed: usize) -> Place {
-        Place {
-            item: ItemKey((packed >> (TOPIC_BITS + INDEX_BITS)) as u32),
-            topic: packed >> INDEX_BITS & MARKS,
-            index: packed & (MAX_BATCH - 1),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_survives_the_client() {
-        let check = |item, topic, index| {
-            let place = Place { item: ItemKey(item), topic, index };
-            assert_eq!(Place::unpack(place.pack()), place);
-        };
-        check(0, 0, 0);
-        check(u32::MAX, MARKS, MAX_BATCH - 1);
-        check(7, 3, 511);
     }
 }

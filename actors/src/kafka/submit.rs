@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 
 use super::handover::Earlier;
 use super::ledger::{BatchKey, ItemKey};
+use super::place::MAX_BATCH;
 use super::producer::{Producer, ProducerView};
-use super::reports::{MAX_BATCH, SendError};
+use super::reports::SendError;
 use crate::log::form::{Form, Written};
 
 /// How many batches a Kafka sink takes at once.

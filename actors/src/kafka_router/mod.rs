@@ -22,9 +22,9 @@ use telemill_engine::topology::{ByteSize, HumanDuration};
 
 use crate::kafka::connection::KafkaConnection;
 use crate::kafka::handover::Lives;
+use crate::kafka::place::MAX_TOPICS;
 use crate::kafka::producer::{Producer, Settings};
 use crate::kafka::recall::Tails;
-use crate::kafka::reports::MAX_TOPICS;
 use crate::kafka::submit::{Submitter, WINDOW};
 use crate::kafka::topics::ensure;
 use crate::kafka::writer::{Compression, check_settings};

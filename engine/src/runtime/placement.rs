@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn shutting_down_waits_for_every_thread() {
         let is_gone = Arc::new(AtomicBool::new(false));
-        let (_silent, never) = mpsc::channel();
+        let (_silent, never) = mpsc::sync_channel(0);
         actix::System::new().block_on(async {
             let placement = Placement::one_per_core();
             let addr = placement.start(Slow { never, is_gone: is_gone.clone() }, None);
