@@ -1,9 +1,11 @@
 //! `telemill devices`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Client, encoded};
+use super::client::{Client, encoded, query};
 use super::out::{self, Unprinted};
 use super::{DONE, Output};
 
@@ -18,6 +20,9 @@ pub struct Devices {
     /// The newest so many messages of its history.
     #[arg(long, default_value_t = 10)]
     limit: usize,
+    /// As this topology knows the device; needed where an instance runs several that have it in their stores.
+    #[arg(long, requires = "device")]
+    topology: Option<String>,
     /// How results are printed.
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
@@ -30,7 +35,11 @@ impl Devices {
     pub fn run(self) -> anyhow::Result<u8> {
         let answer = match &self.device {
             None => self.client.get("/api/v1/devices")?,
-            Some(device) => self.client.get(&format!("/api/v1/devices/{}?limit={}", encoded(device), self.limit))?,
+            Some(device) => {
+                let limit = self.limit.to_string();
+                let query = query(&[("limit", Some(&limit)), ("topology", self.topology.as_deref())]);
+                self.client.get(&format!("/api/v1/devices/{}{query}", encoded(device)))?
+            }
         };
         match (self.output, self.device) {
             (Output::Json, _) => out::line(answer)?,
@@ -43,8 +52,10 @@ impl Devices {
 
 fn print_list(devices: &Value) -> Result<(), Unprinted> {
     let devices = devices.as_array().map(Vec::as_slice).unwrap_or_default();
-    for device in devices {
-        out::line(device["device_id"].as_str().unwrap_or_default())?;
+    // Several topologies may know one device.
+    let devices: BTreeSet<&str> = devices.iter().filter_map(|device| device["device_id"].as_str()).collect();
+    for device in &devices {
+        out::line(device)?;
     }
     out::note(format_args!("{} online", devices.len()));
     Ok(())

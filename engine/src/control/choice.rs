@@ -144,7 +144,8 @@ fn index_of(names: &[&str], name: &str) -> Result<usize, ApiError> {
     names.iter().position(|known| *known == name).ok_or_else(|| does_not_run(name))
 }
 
-fn ask<'n>(names: impl Iterator<Item = &'n str>, what: &str) -> String {
+/// Asks which of these topologies is meant.
+pub(super) fn ask<'n>(names: impl Iterator<Item = &'n str>, what: &str) -> String {
     let names: Vec<_> = names.map(|name| format!("?topology={name}")).collect();
     format!("several topologies {what}; say which: {}", names.join(", "))
 }

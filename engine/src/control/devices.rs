@@ -1,5 +1,6 @@
 //! Devices: who is online, their state and history, and commands for them.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,9 +16,9 @@ use crate::ports::Command;
 use crate::record::EventId;
 use crate::topology::HumanDuration;
 
-use super::choice::{Recipient, recipient};
+use super::choice::{Recipient, ask, recipient};
 use super::origin::OwnOrigin;
-use super::{ApiError, ControlState, NoQuery};
+use super::{ApiError, ControlState, NoQuery, Running};
 
 /// The most messages of history in one answer.
 pub(super) const MAX_HISTORY: usize = 10_000;
@@ -27,20 +28,27 @@ const DEFAULT_HISTORY: usize = 100;
 /// The ids of the devices that are online.
 pub(super) async fn list(state: web::Data<ControlState>, _: NoQuery) -> HttpResponse {
     let mut devices: Vec<DeviceId> = Vec::new();
-    for running in state.all() {
+    let all = state.all();
+    for running in &all {
         devices.extend(running.view.directory.online().into_iter().map(|(device, _)| device));
+    }
+    // Several topologies may know one device.
+    if all.len() > 1 {
+        let mut seen = HashSet::with_capacity(devices.len());
+        devices.retain(|device| seen.insert(device.clone()));
     }
     HttpResponse::Ok().json(devices)
 }
 
-/// The devices that are online, and since when.
+/// The devices that are online in each topology, and since when.
 pub(super) async fn list_long(state: web::Data<ControlState>, _: NoQuery) -> HttpResponse {
     let mut devices = Vec::new();
     for running in state.all() {
         let online = running.view.directory.online().into_iter();
-        devices.extend(
-            online.map(|(device, presence)| json!({ "device_id": device, "online": true, "since": presence.since })),
-        );
+        devices.extend(online.map(|(device, presence)| {
+            let topology = &*running.view.name;
+            json!({ "device_id": device, "online": true, "since": presence.since, "topology": topology })
+        }));
     }
     HttpResponse::Ok().json(devices)
 }
@@ -55,6 +63,8 @@ pub(super) struct HistoryQuery {
     to: Option<String>,
     /// The newest so many.
     limit: Option<String>,
+    /// As this topology knows the device.
+    topology: Option<String>,
 }
 
 /// A number of the query, where it is given. Parsed here, because what serde says of it names no parameter.
@@ -82,16 +92,27 @@ pub(super) async fn show(
     if from > to {
         return Err(ApiError::bad_request(format!("from ({from}) is later than to ({to})")));
     }
-    let presence = presence(&state, &device);
-    let (mut last, mut history) = (None, Vec::new());
-    for running in state.all() {
-        if let Some(store) = running.view.ports.device_store() {
-            let unavailable = |error: crate::ports::PortError| ApiError::unavailable(error.to_string());
-            last = last.or(store.last_state(&device).await.map_err(unavailable)?);
-            history.extend(store.history(&device, from, to, limit).await.map_err(unavailable)?);
+    let asked = match &query.topology {
+        Some(name) => vec![state.get(name)?],
+        None => state.all(),
+    };
+    let presence = presence(&asked, &device);
+    let mut stored = Vec::new();
+    for running in &asked {
+        let Some(store) = running.view.ports.device_store() else { continue };
+        let unavailable = |error: crate::ports::PortError| ApiError::unavailable(error.to_string());
+        let last = store.last_state(&device).await.map_err(unavailable)?;
+        let history = store.history(&device, from, to, limit).await.map_err(unavailable)?;
+        if last.is_some() || !history.is_empty() {
+            stored.push((&*running.view.name, last, history));
         }
     }
-    let passivated = || state.all().iter().any(|running| running.view.directory.is_passivated(&device));
+    if stored.len() > 1 {
+        let names = stored.iter().map(|(name, ..)| *name);
+        return Err(ApiError::bad_request(ask(names, "have this device in their stores")));
+    }
+    let (last, history) = stored.pop().map(|(_, last, history)| (last, history)).unwrap_or_default();
+    let passivated = || asked.iter().any(|running| running.view.directory.is_passivated(&device));
     if presence.is_none() && last.is_none() && history.is_empty() && !passivated() {
         return Err(unknown(&device));
     }
@@ -161,7 +182,10 @@ fn unknown(device: &DeviceId) -> ApiError {
     ApiError::not_found(format!("device {device} is not known"))
 }
 
-fn presence(state: &ControlState, device: &DeviceId) -> Option<Presence> {
-    let known: Vec<Presence> = state.all().iter().filter_map(|running| running.view.directory.get(device)).collect();
+fn presence(asked: &[Running], device: &DeviceId) -> Option<Presence> {
+    let known: Vec<Presence> = asked.iter().filter_map(|running| running.view.directory.get(device)).collect();
     known.iter().copied().find(|presence| presence.online).or_else(|| known.first().copied())
 }
+
+#[cfg(test)]
+mod tests;
