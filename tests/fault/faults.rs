@@ -87,8 +87,13 @@ pub const ALL: [Fault; 20] = [
     Two,
 ];
 
-/// How long a point may take to be come to.
-const COMES_TO_IT: Duration = Duration::from_secs(30);
+/// What falls into a state.
+enum Event {
+    Killed,
+    Reset(Link),
+    Panics(&'static str),
+    Dies(&'static str),
+}
 
 /// What a fault has to work with.
 pub struct Scene<'s> {
@@ -109,7 +114,7 @@ impl Scene<'_> {
             }
             KilledAtStart => {
                 let point = *AT_START.choose(self.random).expect("there are points");
-                self.rig.kill();
+                self.rig.engine.kill();
                 self.rig.start(&[format!("kill {point} 1")]);
                 self.dies_at(point)
             }
@@ -179,7 +184,10 @@ impl Scene<'_> {
             TakenOver => self.take_over(),
             Retained => self.retain(),
             Poison => self.poison(),
-            Panic => self.panic(),
+            Panic => {
+                let point = self.alarm();
+                self.panics_at(point)
+            }
             Two => self.two(),
         }
     }
@@ -190,30 +198,33 @@ impl Scene<'_> {
         let state = states.choose(self.random).expect("there are some")(self.random);
         state.impose(self.rig);
         self.pass(0, 1500);
-        let (event, point) = match self.random.random_range(0..4) {
+        let event = match self.random.random_range(0..4) {
             0 => {
                 self.kill();
-                ("killed".to_owned(), None)
+                Event::Killed
             }
             1 => {
                 let link = link(self.random);
                 self.rig.proxy(link).reset();
-                (format!("{link:?} reset"), None)
+                Event::Reset(link)
             }
-            2 => (self.panic(), None),
-            _ => {
-                let point = self.arm();
-                (format!("to die at {point}"), Some(point))
-            }
+            2 => Event::Panics(self.alarm()),
+            _ => Event::Dies(self.arm()),
         };
         self.pass(500, 2500);
         self.extra.clock_goes_back = matches!(state, State::Clock(_));
         // A clock that was wrong is so no more in an engine that was started anew.
-        let is_another = point.is_none() && event == "killed" && matches!(state, State::Clock(_));
+        let is_another = matches!((&event, state), (Event::Killed, State::Clock(_)));
         if !is_another {
             state.lift(self.rig);
         }
-        point.map(|point| self.dies_at(point));
+        // While the state lasted it may have kept the engine from coming to the point.
+        let event = match event {
+            Event::Killed => "killed".to_owned(),
+            Event::Reset(link) => format!("{link:?} reset"),
+            Event::Panics(point) => self.panics_at(point),
+            Event::Dies(point) => format!("dies at {}", self.dies_at(point)),
+        };
         format!("{state}, and {event}")
     }
 
@@ -230,7 +241,7 @@ impl Scene<'_> {
     }
 
     pub fn kill(&mut self) {
-        self.rig.kill();
+        self.rig.engine.kill();
         self.rig.start(&[]);
     }
 
@@ -238,24 +249,32 @@ impl Scene<'_> {
     fn arm(&mut self) -> &'static str {
         let point = *AT_WORK.choose(self.random).expect("there are points");
         let times = self.random.random_range(1..20);
-        self.rig.order(&format!("kill {point} {times}"));
+        self.rig.engine.say(&format!("kill {point} {times}"));
         point
     }
 
     /// Waits until the engine has died at a point, and starts it anew.
     fn dies_at(&mut self, point: &str) -> String {
-        if !self.rig.dies(COMES_TO_IT) {
-            self.extra.wrong.push(format!("the engine did not come to {point}"));
-            self.rig.kill();
+        if !self.rig.engine.dies_at(point) {
+            self.extra.wrong.push(format!("the engine did not die at {point}"));
         }
         self.rig.start(&[]);
         point.to_owned()
     }
 
-    fn panic(&mut self) -> String {
+    /// Orders the engine to panic at a point of its work.
+    fn alarm(&mut self) -> &'static str {
         let point = *PANICS.choose(self.random).expect("there are points");
         let times = self.random.random_range(1..20);
-        self.rig.order(&format!("panic {point} {times}"));
+        self.rig.engine.say(&format!("panic {point} {times}"));
+        point
+    }
+
+    /// Waits until the engine has panicked at a point.
+    fn panics_at(&mut self, point: &str) -> String {
+        if !self.rig.engine.panics_at(point) {
+            self.extra.wrong.push(format!("the engine did not panic at {point}"));
+        }
         format!("panic at {point}")
     }
 

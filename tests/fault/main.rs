@@ -1,7 +1,7 @@
 //! The promises under fire: the real binary on real brokers behind proxies, with faults by a seeded schedule, and one
 //! checker over what was sent, delivered, acknowledged, logged, stored and notified. `tests/fault/run` is how it is run.
 //!
-//! - [`rig`], [`proxy`], [`tap`]: the pipeline and its links. [`load`]: what devices publish.
+//! - [`rig`], [`engine`], [`proxy`], [`tap`]: the pipeline and its links. [`load`]: what devices publish.
 //! - [`faults`], [`deeds`], [`states`], [`points`]: what goes wrong. [`round`]: one fault, from load to verdict.
 //! - [`embedded`]: the same for the embedded default, whose devices are its clients.
 //! - [`watch`] looks all the time, [`check`] judges in the end; [`mutants`] checks the checker.
@@ -9,6 +9,7 @@
 mod check;
 mod deeds;
 mod embedded;
+mod engine;
 mod faults;
 mod load;
 mod mutants;

@@ -28,7 +28,7 @@ fn findings(mutant: &str, volley: Volley, deed: impl FnOnce(&mut Scene<'_>)) -> 
     let rounds = ROUNDS.get_or_init(|| Mutex::new(clean_rounds()));
     let mut rounds = rounds.lock().unwrap_or_else(PoisonError::into_inner);
     let mut random = StdRng::seed_from_u64(1);
-    rounds.rig.kill();
+    rounds.rig.engine.kill();
     rounds.rig.standing = vec![format!("mutant {mutant}")];
     rounds.rig.run();
     let outcome = rounds.round_of(volley, &mut random, |scene| {
@@ -37,7 +37,7 @@ fn findings(mutant: &str, volley: Volley, deed: impl FnOnce(&mut Scene<'_>)) -> 
     });
     println!("{outcome}");
     rounds.rig.standing.clear();
-    rounds.rig.kill();
+    rounds.rig.engine.kill();
     rounds.rig.run();
     rounds.settle();
     outcome.findings

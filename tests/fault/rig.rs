@@ -4,13 +4,11 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use rand::Rng;
 use telemill_services::{Kafka, Mosquitto, Redis, wait_until};
 
+use crate::engine::Engine;
 use crate::proxy::Proxy;
 use crate::support::{DEADLINE, Reader, Site, Telemill};
 use crate::tap::Deliveries;
@@ -39,9 +37,7 @@ pub struct Rig {
     /// What went over the MQTT link.
     pub deliveries: Deliveries,
     proxies: [Proxy; 3],
-    engine: Option<Telemill>,
-    /// The process id of the engine that was started last.
-    pub pid: Arc<AtomicU32>,
+    pub engine: Engine,
     binary: PathBuf,
     /// Orders that every engine has from its first moment.
     pub standing: Vec<String>,
@@ -80,8 +76,7 @@ impl Rig {
             site,
             deliveries,
             proxies,
-            engine: None,
-            pid: Arc::default(),
+            engine: Engine::default(),
             binary,
             standing: Vec::new(),
         }
@@ -99,7 +94,7 @@ impl Rig {
     /// Starts the engine and waits until it is ready.
     pub fn run(&mut self) {
         self.start(&[]);
-        self.until_ready();
+        self.engine.until_ready();
     }
 
     /// Starts the engine, with these orders from its first moment.
@@ -112,30 +107,7 @@ impl Rig {
             ("TELEMILL_FAULTS", orders.join("\n")),
         ];
         let command = Command::new("env");
-        let engine = Telemill::spawn(command, &self.binary, &self.site.file(), &self.site.name, &variables);
-        self.pid.store(engine.pid(), Ordering::Relaxed);
-        self.engine = Some(engine);
-    }
-
-    /// Waits until the engine is ready.
-    pub fn until_ready(&mut self) {
-        let engine = self.engine_mut();
-        assert!(engine.listens(), "the engine ended before it listened");
-        engine.until_ready();
-    }
-
-    /// The engine, which was started.
-    pub fn engine(&self) -> &Telemill {
-        self.engine.as_ref().expect("it was started")
-    }
-
-    pub fn engine_mut(&mut self) -> &mut Telemill {
-        self.engine.as_mut().expect("it was started")
-    }
-
-    /// Gives the engine an order (`telemill_engine::faults`).
-    pub fn order(&mut self, order: &str) {
-        self.engine_mut().say(order);
+        self.engine.takes(Telemill::spawn(command, &self.binary, &self.site.file(), &self.site.name, &variables));
     }
 
     /// The client id of the ingress.
@@ -157,21 +129,6 @@ impl Rig {
     /// Kafka, not through the proxy.
     pub fn site_kafka(&self) -> String {
         self.kafka.brokers()
-    }
-
-    /// Kills the engine (SIGKILL).
-    pub fn kill(&mut self) {
-        self.engine.take().into_iter().for_each(Telemill::kill9);
-    }
-
-    /// Waits until the engine has died at a point; false when it does not come there.
-    pub fn dies(&mut self, within: Duration) -> bool {
-        self.engine.take_if(|engine| engine.ends_within(within)).is_some()
-    }
-
-    /// Drains the engine; its exit code is 0.
-    pub fn drain(&mut self) {
-        self.engine.take().into_iter().for_each(Telemill::drain);
     }
 
     /// The topic that a position in Redis names, once there is one.

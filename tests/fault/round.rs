@@ -125,16 +125,17 @@ impl Rounds {
         sent.unfit.append(&mut extra.sent.unfit);
         let whole = Instant::now();
         let mut findings = Findings { other: std::mem::take(&mut extra.wrong), ..Findings::default() };
-        if let Some(ended) = self.rig.engine_mut().status() {
+        if let Some(ended) = self.rig.engine.status() {
             findings.other.push(format!("the engine ended by itself: {ended}"));
             self.rig.start(&[]);
         }
-        self.rig.until_ready();
+        self.rig.engine.until_ready();
         let drained = self.drains(&sent, extra.broker_may_lose);
         let recovery = whole.elapsed();
         if !drained {
-            findings.other.push(format!("not drained within {:?}: {}", self.patience, self.rig.engine().topology()));
+            findings.other.push(format!("not drained within {:?}: {}", self.patience, self.rig.engine.topology()));
         }
+        findings.other.extend(self.rig.engine.not_understood());
         let resident = look_at(watch.end(), &extra, &mut findings);
         let (acknowledged, delivered, redelivered) = self.rig.deliveries.take();
         let all = sent.fit.values().flatten().map(|message| &message.uuid).chain(&sent.unfit);

@@ -1,6 +1,6 @@
 //! Which faults, in which order.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -44,8 +44,8 @@ fn faults_break_no_promise() {
             break;
         }
     }
-    rounds.rig.engine().ledgers_balance();
-    rounds.rig.drain();
+    rounds.rig.engine.ledgers_balance();
+    rounds.rig.engine.drain();
     let findings = sums.print(orders.seed);
     assert!(findings == 0, "{findings} findings; again with: tests/fault/run --seed {}", orders.seed);
 }
@@ -55,7 +55,7 @@ fn begun() -> Rig {
     let mut rig = Rig::new("fault");
     for point in AT_FIRST {
         rig.start(&[format!("kill {point} 1")]);
-        assert!(rig.dies(Duration::from_secs(60)), "the engine did not come to {point}");
+        assert!(rig.engine.dies_at(point), "the engine did not come to {point}");
     }
     rig.run();
     rig

@@ -51,7 +51,7 @@ impl State {
             State::Slow(link, latency) => rig.proxy(link).set(Condition { latency, ..normal }),
             State::OneWay(link, up) => rig.proxy(link).set(Condition { up_hangs: up, down_hangs: !up, ..normal }),
             State::Trickle(rate) => rig.proxy(Link::Redis).set(Condition { rate: Some(rate), ..normal }),
-            State::Clock(seconds) => rig.order(&format!("clock {seconds}")),
+            State::Clock(seconds) => rig.engine.say(&format!("clock {seconds}")),
         }
     }
 
@@ -61,7 +61,7 @@ impl State {
             State::Frozen(link) => server(rig, link).cont(),
             State::Slow(link, _) | State::OneWay(link, _) => rig.proxy(link).set(Condition::default()),
             State::Trickle(_) => rig.proxy(Link::Redis).set(Condition::default()),
-            State::Clock(seconds) => rig.order(&format!("clock {}", -seconds)),
+            State::Clock(seconds) => rig.engine.say(&format!("clock {}", -seconds)),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Watch {
                 (Committed::of(&rig.kafka.brokers(), site.prefix()), Position::Checkpoint),
             ],
             states: BTreeMap::new(),
-            engine: rig.pid.clone(),
+            engine: rig.engine.pid.clone(),
             sights: Sights::default(),
         };
         let thread = thread::spawn(move || {

@@ -63,16 +63,17 @@ impl Rounds {
             (what, whole, sendings)
         });
         let mut findings = Findings { other: scene.wrong, ..Findings::default() };
-        if let Some(ended) = self.nest.engine().status() {
+        if let Some(ended) = self.nest.engine.status() {
             findings.other.push(format!("the engine ended by itself: {ended}"));
             self.nest.start(&[]);
         }
-        self.nest.until_ready();
+        self.nest.engine.until_ready();
         for device in sendings.keys() {
             self.judge(device, share, fault, whole, &mut findings);
         }
         let recovery = whole.elapsed();
-        let resident = self.nest.engine().resident();
+        findings.other.extend(self.nest.engine.not_understood());
+        let resident = self.nest.engine.resident();
         if resident > MEMORY {
             findings.other.push(format!("{} MiB resident, {} allowed", resident >> 20, MEMORY >> 20));
         }
@@ -85,10 +86,10 @@ impl Rounds {
 
     /// The history of a device is what it sent, once and in order, as soon as everything is drained.
     fn judge(&mut self, device: &str, share: u64, fault: Fault, whole: Instant, findings: &mut Findings) {
-        let mut history = self.nest.engine().history(device);
+        let mut history = self.nest.engine.history(device);
         while (history.len() as u64) < share && whole.elapsed() < DRAINED_WITHIN {
             let_pass(Duration::from_millis(50));
-            history = self.nest.engine().history(device);
+            history = self.nest.engine.history(device);
         }
         let mut numbers: Vec<u64> = history.iter().map(|(seq, _)| *seq).collect();
         if fault == Fault::Clock {
@@ -105,7 +106,7 @@ impl Rounds {
             };
             kind.push(what);
         }
-        let state = self.nest.engine().device(device)["state"]["payload"]["seq"].clone();
+        let state = self.nest.engine.device(device)["state"]["payload"]["seq"].clone();
         if state != share {
             findings.lost.push(format!("{device}: the state is {state}, not {share}"));
         }
@@ -114,8 +115,8 @@ impl Rounds {
     /// Ends the engine, and reads what is in the log: every acknowledged message in order, a repetition marked as one, and
     /// of every alert exactly the transitions that follow.
     fn end(mut self) {
-        self.nest.engine().ledgers_balance();
-        self.nest.drain();
+        self.nest.engine.ledgers_balance();
+        self.nest.engine.drain();
         let log = self.nest.local.log("iot-data");
         let alerts = self.nest.local.log("alerts");
         for (device, sendings) in &self.sendings {

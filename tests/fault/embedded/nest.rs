@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
+use crate::engine::Engine;
 use crate::proxy::Proxy;
 use crate::rig::binary;
 use crate::support::{Local, SmallDisk, Telemill};
@@ -13,7 +13,7 @@ pub struct Nest {
     pub local: Local,
     /// On the way of the devices.
     pub proxy: Proxy,
-    engine: Option<Telemill>,
+    pub engine: Engine,
     binary: PathBuf,
     disk: Option<SmallDisk>,
 }
@@ -32,9 +32,9 @@ impl Nest {
         }
         let proxy = Proxy::start(None);
         proxy.leads_to(&format!("127.0.0.1:{}", local.on_one_port()));
-        let mut nest = Nest { local, proxy, engine: None, binary: binary(), disk };
+        let mut nest = Nest { local, proxy, engine: Engine::default(), binary: binary(), disk };
         nest.start(&[]);
-        nest.until_ready();
+        nest.engine.until_ready();
         nest
     }
 
@@ -46,33 +46,10 @@ impl Nest {
         };
         let mut variables = self.local.variables(&data).to_vec();
         variables.push(("TELEMILL_FAULTS", orders.join("\n")));
-        self.engine = Some(Telemill::spawn(command, &self.binary, &self.local.file(), "quickstart", &variables));
-    }
-
-    pub fn until_ready(&mut self) {
-        assert!(self.engine().listens(), "the engine ended before it listened");
-        self.engine().until_ready();
-    }
-
-    /// The engine, which was started.
-    pub fn engine(&mut self) -> &mut Telemill {
-        self.engine.as_mut().expect("it was started")
+        self.engine.takes(Telemill::spawn(command, &self.binary, &self.local.file(), "quickstart", &variables));
     }
 
     pub fn disk(&self) -> &SmallDisk {
         self.disk.as_ref().expect("it was given")
-    }
-
-    pub fn kill(&mut self) {
-        self.engine.take().into_iter().for_each(Telemill::kill9);
-    }
-
-    /// Waits until the engine has died at a point; false when it does not come there.
-    pub fn dies(&mut self, within: Duration) -> bool {
-        self.engine.take_if(|engine| engine.ends_within(within)).is_some()
-    }
-
-    pub fn drain(&mut self) {
-        self.engine.take().into_iter().for_each(Telemill::drain);
     }
 }
