@@ -8,13 +8,11 @@ use rumqttc::{Client, MqttOptions, QoS};
 use uuid::Uuid;
 
 use crate::faults::Scene;
+use crate::limits::MAX_PAYLOAD;
 use crate::load::Message;
 use crate::rig::Link;
 use crate::states::server;
 use crate::support::{Publisher, Store, let_pass};
-
-/// The largest payload that is a record, in bytes (`docs/formats.md`).
-const MAX_PAYLOAD: usize = 256 << 10;
 
 impl Scene<'_> {
     /// Redis forgets what it has learned in the last second or so.

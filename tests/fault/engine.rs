@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::limits::COMES_TO_IT;
 use crate::support::{Telemill, let_pass};
-
-/// How long a point may take to be come to.
-const COMES_TO_IT: Duration = Duration::from_secs(30);
 
 /// See the module.
 #[derive(Default)]

@@ -31,6 +31,16 @@ pub struct Message {
     pub is_hot: bool,
 }
 
+/// Whether a device's message of this number is above the rule's threshold.
+pub fn is_hot(seq: u64) -> bool {
+    seq / 10 % 2 == 1
+}
+
+/// What it measures.
+pub fn temperature(seq: u64) -> f64 {
+    if is_hot(seq) { 85.5 } else { 20.25 }
+}
+
 /// Everything that a round published.
 #[derive(Debug, Default)]
 pub struct Sent {
@@ -126,8 +136,8 @@ fn publish(broker: &str, devices: &[(String, String)], volley: Volley, pause: &P
             let (device, topic) = &devices[next / 3 % devices.len()];
             let messages = sent.fit.entry(device.clone()).or_default();
             let seq = messages.len() as u64 + 1;
-            let message = Message { seq, uuid: Uuid::new_v4().to_string(), is_hot: seq / 10 % 2 == 1 };
-            let temperature = if message.is_hot { 85.5 } else { 20.25 };
+            let message = Message { seq, uuid: Uuid::new_v4().to_string(), is_hot: is_hot(seq) };
+            let temperature = temperature(seq);
             let uuid = &message.uuid;
             publisher.send(topic, format!(r#"{{"seq":{seq},"uuid":"{uuid}","temperature":{temperature}}}"#));
             messages.push(message);

@@ -4,6 +4,7 @@
 //! - [`rig`], [`engine`], [`proxy`], [`tap`]: the pipeline and its links. [`load`]: what devices publish.
 //! - [`faults`], [`deeds`], [`states`], [`points`]: what goes wrong. [`round`]: one fault, from load to verdict.
 //! - [`embedded`]: the same for the embedded default, whose devices are its clients.
+//! - [`schedule`]: which faults, in which order, as [`options`] say; [`pipeline`] begins it. [`limits`]: what is allowed.
 //! - [`watch`] looks all the time, [`check`] judges in the end; [`mutants`] checks the checker.
 
 mod check;
@@ -11,8 +12,11 @@ mod deeds;
 mod embedded;
 mod engine;
 mod faults;
+mod limits;
 mod load;
 mod mutants;
+mod options;
+mod pipeline;
 mod points;
 mod proxy;
 mod report;

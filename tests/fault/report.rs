@@ -1,39 +1,9 @@
-//! What a run is told, and what it tells.
+//! What a run tells.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::round::Outcome;
-
-/// What a run is told by its environment (`tests/fault/run` sets it).
-pub struct Orders {
-    pub seed: u64,
-    /// How long to go on; one of each class where nothing is said.
-    pub lasts: Option<Duration>,
-    pub messages: usize,
-    /// Only faults of this class.
-    pub only: Option<String>,
-}
-
-impl Orders {
-    /// Whether faults of a class are to be done.
-    pub fn wants(&self, class: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| only == class)
-    }
-
-    pub fn read() -> Orders {
-        let number = |name: &str| {
-            let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-            Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not `{text}`")))
-        };
-        Orders {
-            seed: number("TELEMILL_FAULT_SEED").unwrap_or(1),
-            lasts: number("TELEMILL_FAULT_SECONDS").map(Duration::from_secs),
-            messages: number("TELEMILL_FAULT_MESSAGES").unwrap_or(2000) as usize,
-            only: std::env::var("TELEMILL_FAULT_ONLY").ok().filter(|name| !name.is_empty()),
-        }
-    }
-}
 
 /// Sums over all rounds.
 #[derive(Default)]
@@ -69,8 +39,8 @@ impl Sums {
         }
     }
 
-    /// Prints them; how many findings there were.
-    pub fn print(&mut self, seed: u64) -> usize {
+    /// Prints them.
+    pub fn print(&mut self, seed: u64) {
         self.recovery.sort_unstable();
         let at = |part: f64| {
             let index = ((self.recovery.len() as f64 * part).ceil() as usize).clamp(1, self.recovery.len()) - 1;
@@ -96,6 +66,11 @@ impl Sums {
         }
         let by_class: Vec<_> = self.faults.iter().map(|(fault, count)| format!("{fault} {count}")).collect();
         println!("{}", by_class.join(", "));
-        self.lost + self.reordered + self.doubled + self.other
+    }
+    /// # Panics
+    /// Where anything was found.
+    pub fn are_clean(&self) {
+        let findings = self.lost + self.reordered + self.doubled + self.other;
+        assert!(findings == 0, "{findings} findings; how each round is done again stands below it");
     }
 }

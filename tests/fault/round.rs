@@ -10,15 +10,11 @@ use uuid::Uuid;
 
 use crate::check::{Evidence, Findings, judge};
 use crate::faults::{Fault, Scene};
+use crate::limits::{DRAINED_WITHIN, MEMORY};
 use crate::load::{Load, Message, Sent, Volley, prefix};
 use crate::rig::{PARTITIONS, Rig};
 use crate::support::{LogRecord, Publisher, Reader, Store, Updates, let_pass, partition_of};
 use crate::watch::{Sights, Watch};
-
-/// Far beyond what is promised of it (`docs/reliability.md` has the times that were measured).
-const DRAINED_WITHIN: Duration = Duration::from_secs(120);
-/// The most resident memory of the engine: mailboxes, read-ahead and queues as the topology bounds them, twice over.
-pub const MEMORY: u64 = 512 << 20;
 
 /// What a fault adds to its round.
 pub struct Extra {

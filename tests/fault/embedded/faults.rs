@@ -9,6 +9,7 @@ use rumqttc::{Client, MqttOptions};
 use telemill_services::{unique_name, wait_until};
 
 use super::nest::Nest;
+use crate::limits::MAX_PAYLOAD;
 use crate::proxy::Condition;
 use crate::support::{DEADLINE, Publisher, let_pass};
 
@@ -89,7 +90,6 @@ const PANICS: [&str; 9] = [
     "alert_evaluator.step",
     "shard.before_flush",
 ];
-const MAX_PAYLOAD: usize = 256 << 10;
 
 /// What a fault has to work with.
 pub struct Scene<'s> {

@@ -9,28 +9,22 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rand::Rng;
 use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 use serde_json::Value;
 
 use crate::check::Findings;
-use crate::report::{Orders, Sums};
-use crate::round::{MEMORY, Outcome};
+use crate::limits::{DRAINED_WITHIN, MEMORY};
+use crate::load::{is_hot, temperature};
+use crate::options::{RunOptions, Side};
+use crate::round::Outcome;
+use crate::schedule;
 use crate::support::{Device, Fleet, LocalRecord, SmallDisk, let_pass};
-use faults::{ALL, Fault, Scene};
+pub use faults::ALL;
+use faults::{Fault, Scene};
 use nest::Nest;
 
 const DEVICES: u64 = 10;
-const DRAINED_WITHIN: Duration = Duration::from_secs(120);
-
-fn is_hot(seq: u64) -> bool {
-    seq / 10 % 2 == 1
-}
-
-fn temperature(seq: u64) -> f64 {
-    if is_hot(seq) { 85.5 } else { 20.25 }
-}
 
 /// The rounds on one nest.
 struct Rounds {
@@ -135,40 +129,23 @@ impl Rounds {
 
 #[test]
 fn faults_break_no_promise_of_the_embedded_default() {
-    let orders = Orders::read();
-    let mut random = StdRng::seed_from_u64(orders.seed);
-    let classes: Vec<Fault> = ALL.into_iter().filter(|fault| orders.wants(&format!("{fault:?}"))).collect();
+    let options = RunOptions::read();
+    let classes = options.classes(Side::Embedded, &ALL);
     if classes.is_empty() {
         return;
     }
     // Several times what goes through a broker: it takes a few seconds, too, and the fault is to fall into it.
-    let share = (orders.messages as u64).div_ceil(2);
+    let share = (options.messages as u64).div_ceil(2);
     let mut rounds = Rounds::new(Nest::new("fault-embedded", None));
-    let mut sums = Sums::default();
-    let began = Instant::now();
-    'all: loop {
-        let mut faults = classes.clone();
-        faults.shuffle(&mut random);
-        for fault in faults {
-            if orders.lasts.is_some_and(|lasts| began.elapsed() > lasts) {
-                break 'all;
-            }
-            let outcome = match fault {
-                // On a disk of its own, which nobody needs to read from outside.
-                Fault::FullDisk => {
-                    let disk = SmallDisk::new("fault-disk", "96m");
-                    let mut rounds = Rounds::new(Nest::new("fault-disk", Some(disk)));
-                    rounds.round(fault, share, &mut random)
-                }
-                _ => rounds.round(fault, share, &mut random),
-            };
-            sums.add(&format!("{fault:?}"), &outcome);
+    let mut sums = schedule::run(&options, Side::Embedded, &classes, |fault, random| match fault {
+        // On a disk of its own, which nobody needs to read from outside.
+        Fault::FullDisk => {
+            let disk = SmallDisk::new("fault-disk", "96m");
+            Rounds::new(Nest::new("fault-disk", Some(disk))).round(fault, share, random)
         }
-        if orders.lasts.is_none() {
-            break;
-        }
-    }
+        _ => rounds.round(fault, share, random),
+    });
+    sums.print(options.seed);
     rounds.end();
-    let findings = sums.print(orders.seed);
-    assert!(findings == 0, "{findings} findings; again with: tests/fault/run --seed {}", orders.seed);
+    sums.are_clean();
 }
