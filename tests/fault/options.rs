@@ -1,7 +1,10 @@
 //! What a run is told by its environment (`tests/fault/run` sets it).
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Debug};
 use std::time::Duration;
+
+use crate::{embedded, faults};
 
 /// Which of the two is under fire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,12 @@ impl RunOptions {
                 _ => panic!("a side is pipeline or embedded, not `{side}`"),
             }),
         };
+        let sides = [(Side::Pipeline, names(&faults::ALL)), (Side::Embedded, names(&embedded::ALL))];
+        let classes: BTreeSet<String> =
+            sides.into_iter().filter(|(side, _)| options.has(*side)).flat_map(|(_, names)| names).collect();
+        if let Some(only) = options.only.as_ref().filter(|only| !classes.contains(*only)) {
+            panic!("there is no class `{only}`, but {}", Vec::from_iter(classes).join(", "));
+        }
         assert!(options.round != Some(0), "the first round is round 1");
         options
     }
@@ -78,4 +87,8 @@ fn text(name: &str) -> Option<String> {
 fn number(name: &str) -> Option<u64> {
     let text = text(name)?;
     Some(text.parse().unwrap_or_else(|_| panic!("TELEMILL_FAULT_{name} is a number, not `{text}`")))
+}
+
+fn names<F: Debug>(classes: &[F]) -> Vec<String> {
+    classes.iter().map(|class| format!("{class:?}")).collect()
 }
