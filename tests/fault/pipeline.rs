@@ -21,7 +21,7 @@ fn faults_break_no_promise() {
         rate: (options.messages / 2).clamp(1000, 3000),
         unfit_every: 100,
     };
-    let mut rounds = Rounds::new(begun());
+    let mut rounds = Rounds::new(begun(), volley);
     let mut sums =
         schedule::run(&options, Side::Pipeline, &classes, |fault, random| rounds.round(fault, volley, random));
     sums.print(options.seed);

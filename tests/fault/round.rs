@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 
 use crate::check::{Evidence, Findings, judge};
@@ -79,9 +79,13 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// On a rig whose engine is ready.
-    pub fn new(rig: Rig) -> Rounds {
-        Rounds { rig, patience: DRAINED_WITHIN, count: 0, read: BTreeMap::new() }
+    /// On a rig whose engine is ready. Nothing goes wrong in the first round: behind it there are positions that what is
+    /// committed can be held against.
+    pub fn new(rig: Rig, volley: Volley) -> Rounds {
+        let mut rounds = Rounds { rig, patience: DRAINED_WITHIN, count: 0, read: BTreeMap::new() };
+        let outcome = rounds.round_of(volley, &mut StdRng::seed_from_u64(0), |_| "no fault".to_owned());
+        assert!(outcome.findings.is_clean(), "without a fault: {outcome}");
+        rounds
     }
 
     /// One round with a fault.
@@ -98,6 +102,7 @@ impl Rounds {
     ) -> Outcome {
         self.count += 1;
         let topic = self.rig.data_topic_id();
+        let is_blind = topic.is_none() && self.count > 1;
         let updates = Updates::subscribe(&self.rig.redis.url(), &prefix(&self.rig.site, self.count));
         let watch = Watch::start(&self.rig, self.count, volley.devices, topic);
         let load = Load::start(&self.rig.site, &self.rig.mosquitto.url(), self.count, volley);
@@ -121,6 +126,9 @@ impl Rounds {
         sent.unfit.append(&mut extra.sent.unfit);
         let whole = Instant::now();
         let mut findings = Findings { other: std::mem::take(&mut extra.wrong), ..Findings::default() };
+        if is_blind {
+            findings.other.push("the writer has no position: what was committed was held against nothing".to_owned());
+        }
         if let Some(ended) = self.rig.engine.status() {
             findings.other.push(format!("the engine ended by itself: {ended}"));
             self.rig.start(&[]);
