@@ -117,18 +117,13 @@ impl Rig {
 
     /// Waits until so many of a device's records are in the dead letters.
     pub fn dead_letters_of(&self, device: &str, count: usize) {
-        let reader = Reader::new(&self.site_kafka());
+        let reader = Reader::new(&self.kafka.brokers());
         let topic = self.site.topic("data-dlq");
         wait_until(DEADLINE, &format!("dead letters of {device}"), || {
             let letters = reader.all(&topic);
             let of_it = letters.iter().filter(|letter| letter.key.as_deref() == Some(device)).count();
             (of_it >= count).then_some(())
         });
-    }
-
-    /// Kafka, not through the proxy.
-    pub fn site_kafka(&self) -> String {
-        self.kafka.brokers()
     }
 
     /// The topic that a position in Redis names, once there is one.
