@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rumqttc::{Client, MqttOptions, QoS};
+use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use uuid::Uuid;
 
 use crate::faults::Scene;
@@ -12,7 +12,7 @@ use crate::limits::MAX_PAYLOAD;
 use crate::load::Message;
 use crate::rig::Link;
 use crate::states::server;
-use crate::support::{Publisher, Store, let_pass};
+use crate::support::{DEADLINE, Publisher, Store};
 
 impl Scene<'_> {
     /// Redis forgets what it has learned in the last second or so.
@@ -65,8 +65,8 @@ impl Scene<'_> {
         options.set_max_packet_size(2 << 20, 2 << 20);
         for _ in 0..2 {
             let (_client, mut connection) = Client::new(options.clone(), 10);
-            let end = std::time::Instant::now() + Duration::from_millis(300);
-            while std::time::Instant::now() < end {
+            let end = Instant::now() + Duration::from_millis(300);
+            while Instant::now() < end {
                 if !matches!(connection.recv_timeout(Duration::from_millis(50)), Ok(Ok(_)) | Err(_)) {
                     break;
                 }
@@ -90,12 +90,13 @@ impl Scene<'_> {
             client.publish(topic, QoS::AtLeastOnce, true, payload).expect("there is room");
             self.extra.sent.fit.insert(device, vec![Message { seq: 1, uuid, is_hot: false }]);
         }
-        let mut taken = 0;
+        let (mut taken, end) = (0, Instant::now() + DEADLINE);
         while taken < COUNT {
-            if let Ok(Ok(rumqttc::Event::Incoming(rumqttc::Packet::PubAck(_)))) =
-                connection.recv_timeout(Duration::from_secs(10))
-            {
-                taken += 1;
+            assert!(Instant::now() < end, "the broker has not taken {} of the retained messages", COUNT - taken);
+            match connection.recv_timeout(Duration::from_secs(1)) {
+                Ok(Ok(Event::Incoming(Packet::PubAck(_)))) => taken += 1,
+                Ok(Err(error)) => panic!("{} of the retained messages are not taken: {error}", COUNT - taken),
+                Ok(Ok(_)) | Err(_) => {}
             }
         }
         format!("{COUNT} messages")
@@ -120,7 +121,6 @@ impl Scene<'_> {
         }
         publisher.settled();
         self.extra.sent.fit.insert(device.clone(), messages);
-        let_pass(Duration::from_millis(100));
         device
     }
 }
