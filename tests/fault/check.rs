@@ -41,6 +41,8 @@ impl Findings {
 /// Everything that a round has left.
 pub struct Evidence {
     pub sent: Sent,
+    /// The uuids of records that no attempt can write: what the fault of the round spoilt.
+    pub spoilt: HashSet<String>,
     /// Uuids whose PUBACK the engine has written.
     pub acknowledged: HashSet<String>,
     /// The records of the data topic, of the dead letters, and of the alerts, since the round began.
@@ -112,15 +114,22 @@ fn log<'e>(evidence: &'e Evidence, findings: &mut Findings) -> BTreeMap<&'e str,
     by_device
 }
 
-/// What was unfit is in the dead letters, once, with a reason; and nothing else of the round is.
+/// What was unfit is in the dead letters, once, with a reason; and nothing else of the round is but what its fault spoilt.
+/// That a store was away, or an actor panicked, is no record's fault.
 fn dead_letters(evidence: &Evidence, findings: &mut Findings) {
     let mut left: HashSet<&str> = evidence.sent.unfit.iter().map(|uuid| &**uuid).collect();
     let all: HashSet<&str> = left.clone();
+    let sent = evidence.sent.fit.iter();
+    let fit: HashMap<&str, &str> =
+        sent.flat_map(|(device, messages)| messages.iter().map(|message| (&*message.uuid, &**device))).collect();
     for letter in &evidence.dead {
         let uuid = uuid_of(&letter.value).unwrap_or_default();
         let is_ours = all.contains(&*uuid);
         if !letter.headers.contains_key("dead-reason") && is_ours {
             findings.other.push(format!("a dead letter at {} gives no reason: {:?}", letter.offset, letter.headers));
+        }
+        if let Some(device) = fit.get(&*uuid).filter(|_| !(is_writers(letter) && evidence.spoilt.contains(&uuid))) {
+            findings.other.push(format!("a record of {device} was fit, and is dead: {:?}", letter.headers));
         }
         if is_ours && !left.remove(&*uuid) {
             findings.doubled.push(format!("the dead letter at {} is there again", letter.offset));
@@ -130,11 +139,15 @@ fn dead_letters(evidence: &Evidence, findings: &mut Findings) {
     findings.lost.extend(left.iter().map(|uuid| format!("{uuid} was unfit, and is not in the dead letters")));
 }
 
+/// Whether it was the writer that gave a record up.
+fn is_writers(letter: &LogRecord) -> bool {
+    letter.headers.get("dead-stage").is_some_and(|stage| stage == "writer")
+}
+
 /// Every record of the log has one effect in the store, in order, or the writer has given it up.
 fn effects(evidence: &Evidence, device: &str, records: &[Logged<'_>], store: &mut Store, findings: &mut Findings) {
-    let given_up = |letter: &&LogRecord| letter.headers.get("dead-stage").is_some_and(|stage| stage == "writer");
-    let given_up: HashSet<String> =
-        evidence.dead.iter().filter(given_up).filter_map(|letter| uuid_of(&letter.value)).collect();
+    let given_up = evidence.dead.iter().filter(|letter| is_writers(letter));
+    let given_up: HashSet<String> = given_up.filter_map(|letter| uuid_of(&letter.value)).collect();
     let is_due = |logged: &&Logged<'_>| uuid_of(&logged.record.value).is_some_and(|uuid| !given_up.contains(&uuid));
     let records: Vec<&Logged<'_>> = records.iter().filter(is_due).collect();
     let wanted: Vec<&str> = records.iter().map(|logged| logged.record.text()).collect();

@@ -113,7 +113,10 @@ impl Scene<'_> {
         for seq in 1..=6 {
             let uuid = Uuid::new_v4().to_string();
             publisher.send(&topic, format!(r#"{{"seq":{seq},"uuid":"{uuid}","temperature":1}}"#));
-            messages.push(Message { seq, uuid, is_hot: false });
+            messages.push(Message { seq, uuid: uuid.clone(), is_hot: false });
+            if seq <= 3 {
+                self.extra.spoilt.insert(uuid);
+            }
             if seq == 3 {
                 self.rig.dead_letters_of(&device, 3);
                 store.mend(&device);

@@ -1,6 +1,6 @@
 //! One round: devices publish, something goes wrong, it is whole again, everything comes to its end, and is judged.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ pub struct Extra {
     prefix: String,
     /// Messages of its own.
     pub sent: Sent,
+    /// The uuids of those that no attempt can write.
+    pub spoilt: HashSet<String>,
     /// Whoever listens for notifications hears all of them.
     pub updates_are_whole: bool,
     /// The broker may lose what it has not delivered.
@@ -109,6 +111,7 @@ impl Rounds {
         let mut extra = Extra {
             prefix: prefix(&self.rig.site, self.count),
             sent: Sent::default(),
+            spoilt: HashSet::new(),
             updates_are_whole: true,
             broker_may_lose: false,
             store_goes_back: false,
@@ -148,6 +151,7 @@ impl Rounds {
         let messages = sent.count() + sent.unfit.len();
         let evidence = Evidence {
             sent,
+            spoilt: extra.spoilt,
             acknowledged,
             data: self.news("data"),
             dead: self.news("data-dlq"),
