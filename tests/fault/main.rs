@@ -5,7 +5,7 @@
 //! - [`faults`], [`deeds`], [`states`], [`points`]: what goes wrong. [`round`]: one fault, from load to verdict.
 //! - [`embedded`]: the same for the embedded default, whose devices are its clients.
 //! - [`schedule`]: which faults, in which order, as [`options`] say; [`pipeline`] begins it. [`limits`]: what is allowed.
-//! - [`watch`] looks all the time, [`check`] judges in the end; [`mutants`] checks the checker.
+//! - [`watch`] and [`memory`] look all the time, [`check`] judges in the end; [`mutants`] checks the checker.
 
 mod check;
 mod deeds;
@@ -14,6 +14,7 @@ mod engine;
 mod faults;
 mod limits;
 mod load;
+mod memory;
 mod mutants;
 mod options;
 mod pipeline;

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use crate::check::{Evidence, Findings, judge};
 use crate::faults::{Fault, Scene};
-use crate::limits::{DRAINED_WITHIN, MEMORY};
+use crate::limits::DRAINED_WITHIN;
 use crate::load::{Load, Message, Sent, Volley, prefix};
+use crate::memory::Memory;
 use crate::rig::{PARTITIONS, Rig};
 use crate::support::{LogRecord, Publisher, Reader, Store, Updates, let_pass, partition_of};
 use crate::watch::{Sights, Watch};
@@ -107,6 +108,7 @@ impl Rounds {
         let is_blind = topic.is_none() && self.count > 1;
         let updates = Updates::subscribe(&self.rig.redis.url(), &prefix(&self.rig.site, self.count));
         let watch = Watch::start(&self.rig, self.count, volley.devices, topic);
+        let memory = Memory::of(&self.rig.engine.pid);
         let load = Load::start(&self.rig.site, &self.rig.mosquitto.url(), self.count, volley);
         let mut extra = Extra {
             prefix: prefix(&self.rig.site, self.count),
@@ -143,7 +145,8 @@ impl Rounds {
             findings.other.push(format!("not drained within {:?}: {}", self.patience, self.rig.engine.topology()));
         }
         findings.other.extend(self.rig.engine.not_understood());
-        let resident = look_at(watch.end(), &extra, &mut findings);
+        look_at(watch.end(), &extra, &mut findings);
+        let resident = memory.end(&mut findings);
         let (acknowledged, delivered, redelivered) = self.rig.deliveries.take();
         let all = sent.fit.values().flatten().map(|message| &message.uuid).chain(&sent.unfit);
         let undelivered = all.filter(|uuid| !delivered.contains(*uuid)).count();
@@ -229,15 +232,11 @@ impl Rounds {
     }
 }
 
-/// Enters what the watch saw; the most memory it saw.
-fn look_at(sights: Sights, extra: &Extra, findings: &mut Findings) -> u64 {
-    let Sights { committed_early, went_back, resident } = sights;
+/// Enters what the watch saw.
+fn look_at(sights: Sights, extra: &Extra, findings: &mut Findings) {
+    let Sights { committed_early, went_back } = sights;
     if !extra.store_goes_back {
         findings.other.extend(committed_early.into_iter().map(|what| format!("committed early: {what}")));
         findings.reordered.extend(went_back.into_iter().map(|what| format!("state went back: {what}")));
     }
-    if resident > MEMORY {
-        findings.other.push(format!("{} MiB resident, {} allowed", resident >> 20, MEMORY >> 20));
-    }
-    resident
 }

@@ -1,9 +1,9 @@
-//! What must hold at every moment, looked at all the time: memory is bounded, nothing is committed that is not safe, and
-//! no device's state goes back.
+//! What must hold at every moment, looked at all the time: nothing is committed that is not safe, and no device's state
+//! goes back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -19,8 +19,6 @@ use crate::support::Committed;
 pub struct Sights {
     pub committed_early: BTreeSet<String>,
     pub went_back: BTreeSet<String>,
-    /// The most resident memory of the engine, in bytes.
-    pub resident: u64,
 }
 
 /// Looks until it is told to stop.
@@ -50,7 +48,6 @@ impl Watch {
                 (Committed::of(&rig.kafka.brokers(), site.prefix()), Position::Checkpoint),
             ],
             states: BTreeMap::new(),
-            engine: rig.engine.pid.clone(),
             sights: Sights::default(),
         };
         let thread = thread::spawn(move || {
@@ -87,14 +84,11 @@ struct Watching {
     data: String,
     groups: [(Committed, Position); 2],
     states: BTreeMap<String, u64>,
-    engine: Arc<AtomicU32>,
     sights: Sights,
 }
 
 impl Watching {
     fn look(&mut self) {
-        let resident = resident(self.engine.load(Ordering::Relaxed)).unwrap_or(0);
-        self.sights.resident = self.sights.resident.max(resident);
         for index in 0..self.groups.len() {
             // What is committed is asked first: the position can only have gone on since.
             let (committed, position) = (self.groups[index].0.now(&self.data, PARTITIONS), self.groups[index].1);
@@ -152,10 +146,4 @@ impl Watching {
         let payload: Option<String> = self.ask(|redis| redis.hget(format!("device:last_state:{device}"), "payload"))?;
         serde_json::from_str::<Value>(&payload?).ok()?["seq"].as_u64()
     }
-}
-
-/// Resident memory of a process, in bytes; nothing where it is gone.
-fn resident(pid: u32) -> Option<u64> {
-    let pages: u64 = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }

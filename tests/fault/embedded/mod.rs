@@ -14,8 +14,9 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 
 use crate::check::Findings;
-use crate::limits::{DRAINED_WITHIN, MEMORY};
+use crate::limits::DRAINED_WITHIN;
 use crate::load::{is_hot, temperature};
+use crate::memory::Memory;
 use crate::options::{RunOptions, Side};
 use crate::round::Outcome;
 use crate::schedule;
@@ -43,6 +44,7 @@ impl Rounds {
         let fleet = Fleet::new(self.nest.proxy.address.port(), share, temperature);
         fleet.open.store(share, Ordering::SeqCst);
         let device = format!("device-{:02}", first + random.random_range(0..DEVICES));
+        let memory = Memory::of(&self.nest.engine.pid);
         let mut scene = Scene { nest: &mut self.nest, random, device, wrong: Vec::new() };
         let (what, whole, sendings) = thread::scope(|scope| {
             let devices: Vec<_> = (first..first + DEVICES)
@@ -67,10 +69,7 @@ impl Rounds {
         }
         let recovery = whole.elapsed();
         findings.other.extend(self.nest.engine.not_understood());
-        let resident = self.nest.engine.resident();
-        if resident > MEMORY {
-            findings.other.push(format!("{} MiB resident, {} allowed", resident >> 20, MEMORY >> 20));
-        }
+        let resident = memory.end(&mut findings);
         let messages = (DEVICES * share) as usize;
         let sent: u64 = sendings.values().flatten().map(|times| u64::from(*times)).sum();
         let redelivered = sent as usize - messages;
