@@ -91,12 +91,17 @@ const PANICS: [&str; 9] = [
     "shard.before_flush",
 ];
 
+/// Why what a device of an [`Unfit`] round sends is dead, sorted.
+pub const UNFIT: [&str; 2] = ["not_json", "too_large"];
+
 /// What a fault has to work with.
 pub struct Scene<'s> {
     pub nest: &'s mut Nest,
     pub random: &'s mut StdRng,
     /// The id of one of the devices.
     pub device: String,
+    /// The devices that have sent what is no record; the reasons are [`UNFIT`].
+    pub unfit: Vec<String>,
     /// What was wrong with the fault itself.
     pub wrong: Vec<String>,
 }
@@ -252,6 +257,7 @@ impl Scene<'_> {
         if history.len() != 1 {
             self.wrong.push(format!("{device}: {} messages in the history instead of 1", history.len()));
         }
+        self.unfit.push(device);
         format!("{MAX_PAYLOAD} bytes, one more, and no JSON")
     }
 

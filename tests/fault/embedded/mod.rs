@@ -1,6 +1,7 @@
 //! The embedded default goes through the same table. Its promise starts at the device, so here the devices know what was
 //! acknowledged: each repeats what was not, and what it repeats carries its own id.
 
+mod dead_letters;
 mod faults;
 mod nest;
 
@@ -22,7 +23,7 @@ use crate::round::Outcome;
 use crate::schedule;
 use crate::support::{Device, Fleet, LocalRecord, SmallDisk, let_pass};
 pub use faults::ALL;
-use faults::{Fault, Scene};
+use faults::{Fault, Scene, UNFIT};
 use nest::Nest;
 
 const DEVICES: u64 = 10;
@@ -32,11 +33,13 @@ struct Rounds {
     nest: Nest,
     /// Of all devices of all rounds: how often each message was sent.
     sendings: BTreeMap<String, Vec<u32>>,
+    /// The devices that have sent what is no record.
+    unfit: Vec<String>,
 }
 
 impl Rounds {
     fn new(nest: Nest) -> Rounds {
-        Rounds { nest, sendings: BTreeMap::new() }
+        Rounds { nest, sendings: BTreeMap::new(), unfit: Vec::new() }
     }
 
     fn round(&mut self, fault: Fault, share: u64, random: &mut StdRng) -> Outcome {
@@ -45,7 +48,7 @@ impl Rounds {
         fleet.open.store(share, Ordering::SeqCst);
         let device = format!("device-{:02}", first + random.random_range(0..DEVICES));
         let memory = Memory::of(&self.nest.engine.pid);
-        let mut scene = Scene { nest: &mut self.nest, random, device, wrong: Vec::new() };
+        let mut scene = Scene { nest: &mut self.nest, random, device, unfit: Vec::new(), wrong: Vec::new() };
         let (what, whole, sendings) = thread::scope(|scope| {
             let devices: Vec<_> = (first..first + DEVICES)
                 .map(|number| Device::new(&fleet, number))
@@ -58,6 +61,7 @@ impl Rounds {
                 devices.into_iter().map(|device| device.join().expect("the device can publish")).collect();
             (what, whole, sendings)
         });
+        self.unfit.append(&mut scene.unfit);
         let mut findings = Findings { other: scene.wrong, ..Findings::default() };
         if let Some(ended) = self.nest.engine.status() {
             findings.other.push(format!("the engine ended by itself: {ended}"));
@@ -105,11 +109,11 @@ impl Rounds {
         }
     }
 
-    /// Ends the engine, and reads what is in the log: every acknowledged message in order, a repetition marked as one, and
-    /// of every alert exactly the transitions that follow.
+    /// Ends the engine, and reads what is in the log: every acknowledged message in order, a repetition marked as one, of
+    /// every alert exactly the transitions that follow, and what was unfit, and nothing else, among the dead letters.
     fn end(mut self) {
         self.nest.engine.ledgers_balance();
-        self.nest.engine.drain();
+        self.nest.drain();
         let log = self.nest.local.log("iot-data");
         let alerts = self.nest.local.log("alerts");
         for (device, sendings) in &self.sendings {
@@ -123,6 +127,8 @@ impl Rounds {
             }
             assert_eq!(transitions.len(), wanted, "transitions of {device}");
         }
+        let unfit = self.unfit.iter().map(|device| (device.clone(), UNFIT.map(str::to_owned).to_vec()));
+        assert_eq!(dead_letters::reasons(&self.nest.local.data()), unfit.collect(), "the dead letters");
     }
 }
 
@@ -137,10 +143,13 @@ fn faults_break_no_promise_of_the_embedded_default() {
     let share = (options.messages as u64).div_ceil(2);
     let mut rounds = Rounds::new(Nest::new("fault-embedded", None));
     let mut sums = schedule::run(&options, Side::Embedded, &classes, |fault, random| match fault {
-        // On a disk of its own, which nobody needs to read from outside.
+        // On a disk of its own.
         Fault::FullDisk => {
             let disk = SmallDisk::new("fault-disk", "96m");
-            Rounds::new(Nest::new("fault-disk", Some(disk))).round(fault, share, random)
+            let mut rounds = Rounds::new(Nest::new("fault-disk", Some(disk)));
+            let outcome = rounds.round(fault, share, random);
+            rounds.end();
+            outcome
         }
         _ => rounds.round(fault, share, random),
     });

@@ -52,4 +52,14 @@ impl Nest {
     pub fn disk(&self) -> &SmallDisk {
         self.disk.as_ref().expect("it was given")
     }
+
+    /// Drains the engine. Then its data are where they can be read, also those that were on a disk of their own.
+    pub fn drain(&mut self) {
+        self.engine.drain();
+        if let Some(disk) = &self.disk {
+            let copied =
+                disk.command().args(["cp", "-r"]).arg(disk.path().join("data")).arg(self.local.data()).status();
+            assert!(copied.is_ok_and(|status| status.success()), "the data can be copied");
+        }
+    }
 }
