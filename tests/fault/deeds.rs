@@ -4,12 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rand::Rng;
+use rand::seq::IndexedRandom;
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use uuid::Uuid;
 
 use crate::faults::Scene;
 use crate::limits::MAX_PAYLOAD;
 use crate::load::Message;
+use crate::points::AT_BURIAL;
 use crate::rig::Link;
 use crate::states::server;
 use crate::support::{DEADLINE, Publisher, Store};
@@ -102,11 +105,16 @@ impl Scene<'_> {
         format!("{COUNT} messages")
     }
 
-    /// A key of one device is of another type until the writer has given up some of its records.
+    /// A key of one device is of another type until the writer has given up some of its records. The engine may be killed
+    /// while it does.
     pub fn poison(&mut self) -> String {
         let mut store = Store::new(&self.rig.redis.url());
         let device = self.extra.device("spoilt");
         store.spoil(&device);
+        let point = AT_BURIAL.choose(self.random).copied().filter(|_| self.random.random_bool(0.7));
+        if let Some(point) = point {
+            self.rig.engine.say(&format!("kill {point} 1"));
+        }
         let mut publisher = Publisher::connect(&self.rig.mosquitto.url());
         let topic = self.rig.site.mqtt_topic(&device, "data");
         let mut messages = Vec::new();
@@ -118,13 +126,14 @@ impl Scene<'_> {
                 self.extra.spoilt.insert(uuid);
             }
             if seq == 3 {
+                point.map(|point| self.dies_at(point));
                 self.rig.dead_letters_of(&device, 3);
                 store.mend(&device);
             }
         }
         publisher.settled();
         self.extra.sent.fit.insert(device.clone(), messages);
-        device
+        point.map_or(device, |point| format!("killed at {point}"))
     }
 }
 

@@ -254,7 +254,7 @@ impl Scene<'_> {
     }
 
     /// Waits until the engine has died at a point, and starts it anew.
-    fn dies_at(&mut self, point: &str) -> String {
+    pub fn dies_at(&mut self, point: &str) -> String {
         if !self.rig.engine.dies_at(point) {
             self.extra.wrong.push(format!("the engine did not die at {point}"));
         }

@@ -1,6 +1,7 @@
 //! The pipeline under fire: Mosquitto, Kafka and Redis of its own, a proxy on each link, and the engine on the shipped
 //! topology behind them. Everything stays up from one fault to the next, but for what a fault ends.
 
+use std::collections::HashSet;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
@@ -115,14 +116,15 @@ impl Rig {
         format!("telemill-{}-ingress-0", self.site.name)
     }
 
-    /// Waits until so many of a device's records are in the dead letters.
+    /// Waits until so many of a device's records are in the dead letters, each of them as often as it was given up.
     pub fn dead_letters_of(&self, device: &str, count: usize) {
         let reader = Reader::new(&self.kafka.brokers());
         let topic = self.site.topic("data-dlq");
         wait_until(DEADLINE, &format!("dead letters of {device}"), || {
             let letters = reader.all(&topic);
-            let of_it = letters.iter().filter(|letter| letter.key.as_deref() == Some(device)).count();
-            (of_it >= count).then_some(())
+            let of_it = letters.iter().filter(|letter| letter.key.as_deref() == Some(device));
+            let records: HashSet<&[u8]> = of_it.map(|letter| &*letter.value).collect();
+            (records.len() >= count).then_some(())
         });
     }
 

@@ -10,6 +10,7 @@ use telemill_services::{unique_name, wait_until};
 
 use super::nest::Nest;
 use crate::limits::MAX_PAYLOAD;
+use crate::points::embedded::{AT_START, AT_WORK, PANICS};
 use crate::proxy::Condition;
 use crate::support::{DEADLINE, Publisher, let_pass};
 
@@ -55,40 +56,6 @@ pub const ALL: [Fault; 14] = [
     Panic,
     FullDisk,
     Two,
-];
-
-/// Come to all the time while records flow.
-const AT_WORK: [&str; 18] = [
-    "mqtt_endpoint.received",
-    "mqtt_endpoint.before_ack",
-    "log.before_append",
-    "log.appended",
-    "disk.before_commit",
-    "disk.committed",
-    "source.batch",
-    "source.before_acknowledge",
-    "source.acknowledged",
-    "embedded_source.committed",
-    "store.before_write",
-    "sink.answered",
-    "device_session.step",
-    "alert_evaluator.step",
-    "shard.before_flush",
-    "shard.flushed",
-    "checkpoint.before_save",
-    "checkpoint.saved",
-];
-const AT_START: [&str; 4] = ["shard.fenced", "shard.restored", "source.assigned", "source.resumed"];
-const PANICS: [&str; 9] = [
-    "mqtt_endpoint.received",
-    "log.before_append",
-    "source.batch",
-    "source.before_acknowledge",
-    "store.before_write",
-    "sink.answered",
-    "device_session.step",
-    "alert_evaluator.step",
-    "shard.before_flush",
 ];
 
 /// Why what a device of an [`Unfit`] round sends is dead, sorted.
