@@ -2,8 +2,9 @@
 //! topology behind them. Everything stays up from one fault to the next, but for what a fault ends.
 
 use std::collections::HashSet;
+use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rand::Rng;
@@ -142,12 +143,21 @@ fn site(name: &str, [mqtt, kafka, redis]: [String; 3]) -> Site {
     site
 }
 
-/// The binary under test, out of the way of the next build.
+/// The binary under test, out of the way of the next build. Those that earlier runs have left behind are removed.
 pub fn binary() -> PathBuf {
-    let built = PathBuf::from(env!("CARGO_BIN_EXE_telemill"));
-    let kept = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("telemill-faults-{}", std::process::id()));
+    const NAME: &str = "telemill-faults-";
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    for entry in fs::read_dir(folder).expect("the build directory can be read").flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(NAME));
+        if run.is_some_and(|run| !Path::new("/proc").join(run).exists()) {
+            // Another run may have removed it at the same moment.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    let kept = folder.join(format!("{NAME}{}", std::process::id()));
     if !kept.exists() {
-        std::fs::copy(&built, &kept).expect("the build directory can be written");
+        fs::copy(env!("CARGO_BIN_EXE_telemill"), &kept).expect("the build directory can be written");
     }
     kept
 }
