@@ -84,6 +84,19 @@ mod tests {
     }
 
     #[test]
+    fn the_script_names_all_targets() {
+        let script = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/run")).unwrap();
+        let (_, rest) = script.split_once("\nall=(").unwrap();
+        let run: Vec<&str> = rest.split(')').next().unwrap().split_whitespace().collect();
+        let (_, rest) = script.split_once("one of\n").unwrap();
+        let (listed, _) = rest.split_once("unless told").unwrap();
+        let help: Vec<&str> = listed.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        let targets: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(run, targets, "what tests/fuzz/run runs");
+        assert_eq!(help, targets, "what tests/fuzz/run --help lists");
+    }
+
+    #[test]
     fn shipped_files_are_good_topologies() {
         for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies")) {
             topology::holds(&std::fs::read(file).unwrap());
