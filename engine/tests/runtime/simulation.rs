@@ -1,7 +1,7 @@
 //! The whole pipeline under a seeded schedule of troubles.
 //!
-//! `TELEMILL_SEED=n cargo test -p telemill-engine simulation_seeds` replays one run and prints what happened;
-//! `TELEMILL_SEEDS=from..to` runs another range.
+//! `TELEMILL_SEED=n cargo test -p telemill-engine simulation_seeds` replays one run, and prints what happened in it
+//! if it fails; `TELEMILL_SEEDS=from..to` runs another range.
 
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,7 +42,7 @@ fn simulation_seeds() {
     };
     let failures: Vec<_> = thread::scope(|scope| {
         let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        running.into_iter().flat_map(|worker| worker.join().expect("a run panicked")).collect()
+        running.into_iter().flat_map(|worker| worker.join().expect("a run that panics is a failure")).collect()
     });
     for failure in failures.iter().take(5) {
         eprintln!("TELEMILL_SEED={}\n{}\n", failure.seed, failure.violations.join("\n"));

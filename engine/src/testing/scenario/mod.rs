@@ -17,6 +17,7 @@ mod load;
 mod topology;
 mod weather;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,19 +50,29 @@ pub fn protocol(seed: u64) -> Vec<String> {
     play(seed, true).trouble.notes()
 }
 
+/// Plays a run. One that panics is a broken promise like any other, so that its seed is named and its notes are kept.
 fn play(seed: u64, notes: bool) -> Arc<World> {
     quiet_panics();
     let world = World::new(seed, 2);
     if notes {
         world.trouble.take_notes();
     }
-    bound_sessions(&world);
-    let load = Load::new(&world);
+    if let Err(panic) = panic::catch_unwind(AssertUnwindSafe(|| live(&world))) {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+        world.trouble.violation(format!("the run panicked: {}", text.unwrap_or("without a message")));
+    }
+    world
+}
+
+/// All lives of a world, and what is left of it in the end.
+fn live(world: &Arc<World>) {
+    bound_sessions(world);
+    let load = Load::new(world);
     let lives = world.trouble.between(1, 3);
     let mut base = BASE;
     for number in 0..=lives {
         let last = number == lives;
-        let (rates, steps) = if last { (Rates::default(), None) } else { (rates(&world), steps(&world)) };
+        let (rates, steps) = if last { (Rates::default(), None) } else { (rates(world), steps(world)) };
         if world.trouble.between(0, 3) == 0 {
             world.restore_copy();
         }
@@ -69,15 +80,14 @@ fn play(seed: u64, notes: bool) -> Arc<World> {
         world.trouble.note(|| format!("life {number} begins at {base:?} with {rates:?}, {steps:?} steps"));
         let ended_at = Sim::run(base, async |sim| {
             match last {
-                true => life::healthy(&sim, &world, &load).await,
-                false => life::troubled(&sim, &world, &load).await,
+                true => life::healthy(&sim, world, &load).await,
+                false => life::troubled(&sim, world, &load).await,
             }
             sim.clock.now()
         });
         base = ended_at + Duration::from_millis(world.trouble.between(0, 8000));
     }
-    checker::check(&world);
-    world
+    checker::check(world);
 }
 
 /// Bounds the sessions in every other world; when they leave memory is another matter in each life.
