@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
@@ -21,7 +22,6 @@ impl Scene<'_> {
     /// Redis forgets what it has learned in the last second or so.
     pub fn roll_back(&mut self) -> String {
         self.extra.updates_are_whole = false;
-        self.extra.store_goes_back = true;
         let redis = server(self.rig, Link::Redis);
         let (now, then) = (redis.dir().join("appendonlydir"), redis.dir().join("then"));
         // Frozen, so that the copy is of one moment.
@@ -31,6 +31,8 @@ impl Scene<'_> {
         self.pass(500, 1500);
         let redis = server(self.rig, Link::Redis);
         redis.kill9();
+        // Nobody hears anything of the newer one any more.
+        self.extra.rolled_back.store(true, Ordering::Release);
         fs::remove_dir_all(&now).expect("it is ours");
         fs::rename(&then, &now).expect("it is ours");
         redis.restart();

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
@@ -28,8 +30,8 @@ pub struct Extra {
     pub updates_are_whole: bool,
     /// The broker may lose what it has not delivered.
     pub broker_may_lose: bool,
-    /// The store is rolled back, and is judged once it has healed.
-    pub store_goes_back: bool,
+    /// The store is an older one: what was written in between comes again.
+    pub rolled_back: Arc<AtomicBool>,
     /// The wall clock is set back.
     pub clock_goes_back: bool,
     /// What was wrong with the fault itself.
@@ -107,7 +109,8 @@ impl Rounds {
         let topic = self.rig.data_topic_id();
         let is_blind = topic.is_none() && self.count > 1;
         let updates = Updates::subscribe(&self.rig.redis.url(), &prefix(&self.rig.site, self.count));
-        let watch = Watch::start(&self.rig, self.count, volley.devices, topic);
+        let rolled_back = Arc::<AtomicBool>::default();
+        let watch = Watch::start(&self.rig, self.count, volley.devices, topic, rolled_back.clone());
         let memory = Memory::of(&self.rig.engine.pid);
         let load = Load::start(&self.rig.site, &self.rig.mosquitto.url(), self.count, volley);
         let mut extra = Extra {
@@ -116,14 +119,14 @@ impl Rounds {
             spoilt: HashSet::new(),
             updates_are_whole: true,
             broker_may_lose: false,
-            store_goes_back: false,
+            rolled_back: rolled_back.clone(),
             clock_goes_back: false,
             wrong: Vec::new(),
         };
         let_pass(Duration::from_millis(random.random_range(100..800)));
         let what = deed(&mut Scene { rig: &mut self.rig, load: &load, random, extra: &mut extra });
         let mut sent = load.end();
-        if extra.store_goes_back {
+        if rolled_back.load(Ordering::Acquire) {
             // A store notices that it was rolled back when it is given what comes next: in every partition.
             self.follow_up(&mut extra);
         }
@@ -145,7 +148,9 @@ impl Rounds {
             findings.other.push(format!("not drained within {:?}: {}", self.patience, self.rig.engine.topology()));
         }
         findings.other.extend(self.rig.engine.not_understood());
-        look_at(watch.end(), &extra, &mut findings);
+        let Sights { committed_early, went_back } = watch.end();
+        findings.other.extend(committed_early.into_iter().map(|what| format!("committed early: {what}")));
+        findings.reordered.extend(went_back.into_iter().map(|what| format!("state went back: {what}")));
         let resident = memory.end(&mut findings);
         let (acknowledged, delivered, redelivered) = self.rig.deliveries.take();
         let all = sent.fit.values().flatten().map(|message| &message.uuid).chain(&sent.unfit);
@@ -229,14 +234,5 @@ impl Rounds {
         let topic = self.rig.site.topic(topic);
         let from = self.read.entry(topic.clone()).or_default();
         Reader::new(&self.rig.kafka.brokers()).since(&topic, from)
-    }
-}
-
-/// Enters what the watch saw.
-fn look_at(sights: Sights, extra: &Extra, findings: &mut Findings) {
-    let Sights { committed_early, went_back } = sights;
-    if !extra.store_goes_back {
-        findings.other.extend(committed_early.into_iter().map(|what| format!("committed early: {what}")));
-        findings.reordered.extend(went_back.into_iter().map(|what| format!("state went back: {what}")));
     }
 }

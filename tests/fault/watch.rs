@@ -31,8 +31,15 @@ pub struct Watch {
 const EVERY: Duration = Duration::from_millis(100);
 
 impl Watch {
-    /// Watches the devices of a round, and the positions. `topic`: the id of the topic of the data.
-    pub fn start(rig: &Rig, round: usize, devices: usize, topic: Option<String>) -> Watch {
+    /// Watches the devices of a round, and the positions. `topic`: the id of the topic of the data. `rolled_back`: the store
+    /// is an older one from now on.
+    pub fn start(
+        rig: &Rig,
+        round: usize,
+        devices: usize,
+        topic: Option<String>,
+        rolled_back: Arc<AtomicBool>,
+    ) -> Watch {
         let stop = Arc::<AtomicBool>::default();
         let stopped = stop.clone();
         let site = &rig.site;
@@ -48,6 +55,8 @@ impl Watch {
                 (Committed::of(&rig.kafka.brokers(), site.prefix()), Position::Checkpoint),
             ],
             states: BTreeMap::new(),
+            rolled_back,
+            marks: BTreeMap::new(),
             sights: Sights::default(),
         };
         let thread = thread::spawn(move || {
@@ -75,6 +84,14 @@ enum Position {
     Checkpoint,
 }
 
+/// How far something was.
+#[derive(Default)]
+struct Mark {
+    highest: i64,
+    /// It was there again after the store had been rolled back.
+    is_healed: bool,
+}
+
 struct Watching {
     redis: String,
     connection: Option<Connection>,
@@ -84,6 +101,9 @@ struct Watching {
     data: String,
     groups: [(Committed, Position); 2],
     states: BTreeMap<String, u64>,
+    rolled_back: Arc<AtomicBool>,
+    /// Of each position and device.
+    marks: BTreeMap<String, Mark>,
     sights: Sights,
 }
 
@@ -93,22 +113,42 @@ impl Watching {
             // What is committed is asked first: the position can only have gone on since.
             let (committed, position) = (self.groups[index].0.now(&self.data, PARTITIONS), self.groups[index].1);
             for (partition, committed) in committed {
-                if let Some(there) = self.position(position, partition).filter(|there| committed > there + 1) {
-                    let what = match position {
-                        Position::Guard => "the writer's guard",
-                        Position::Checkpoint => "the checkpoint",
-                    };
-                    self.sights.committed_early.insert(format!("partition {partition}: {what} stands at {there}"));
+                let is_older = self.is_rolled_back();
+                let Some(there) = self.position(position, partition) else { continue };
+                let what = match position {
+                    Position::Guard => "the writer's guard",
+                    Position::Checkpoint => "the checkpoint",
+                };
+                let what = format!("partition {partition}: {what}");
+                let heals = self.heals(&what, there, committed - 1, is_older);
+                if committed > there + 1 && !heals {
+                    self.sights.committed_early.insert(format!("{what} stands at {there}"));
                 }
             }
         }
         for device in self.devices.clone() {
+            let is_older = self.is_rolled_back();
             let Some(seq) = self.state(&device) else { continue };
+            let heals = self.heals(&device, seq as i64, 0, is_older);
             let before = self.states.insert(device.clone(), seq);
-            if let Some(before) = before.filter(|before| *before > seq) {
+            if let Some(before) = before.filter(|before| *before > seq && !heals) {
                 self.sights.went_back.insert(format!("{device}: from {before} to {seq}"));
             }
         }
+    }
+
+    fn is_rolled_back(&self) -> bool {
+        self.rolled_back.load(Ordering::Acquire)
+    }
+
+    /// Whether what stands here may stand behind where it was, or is due: the store was rolled back, and has not got it
+    /// again. `is_older`: that was so before it was asked, so that the answer is not from before.
+    fn heals(&mut self, what: &str, at: i64, due: i64, is_older: bool) -> bool {
+        let is_rolled_back = self.is_rolled_back();
+        let mark = self.marks.entry(what.to_owned()).or_default();
+        mark.highest = mark.highest.max(at).max(due);
+        mark.is_healed |= is_older && at >= mark.highest;
+        is_rolled_back && !mark.is_healed
     }
 
     /// Asks Redis; nothing while it is away.
