@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rumqttc::{
-    Client, Connection, ConnectionError, Event, MqttOptions, Outgoing, Packet, Publish, QoS, Request, StateError,
-    mqttbytes,
+    Client, ConnectReturnCode, Connection, ConnectionError, Event, MqttOptions, Outgoing, Packet, Publish, QoS,
+    Request, StateError, mqttbytes,
 };
 
 use super::DEADLINE;
@@ -143,6 +143,8 @@ impl<'a> Device<'a> {
             ConnectionError::Io(_)
                 | ConnectionError::NetworkTimeout
                 | ConnectionError::FlushTimeout
+                // Nobody is let in whose session cannot be written, on a disk that is full.
+                | ConnectionError::ConnectionRefused(ConnectReturnCode::ServiceUnavailable)
                 | ConnectionError::MqttState(
                     StateError::Io(_) | StateError::ConnectionAborted | StateError::AwaitPingResp
                 )
