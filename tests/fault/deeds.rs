@@ -124,13 +124,14 @@ impl Scene<'_> {
             let uuid = Uuid::new_v4().to_string();
             publisher.send(&topic, format!(r#"{{"seq":{seq},"uuid":"{uuid}","temperature":1}}"#));
             messages.push(Message { seq, uuid: uuid.clone(), is_hot: false });
-            if seq <= 3 {
-                self.extra.spoilt.insert(uuid);
-            }
             if seq == 3 {
                 point.map(|point| self.dies_at(point));
-                self.rig.dead_letters_of(&device, 3);
+                // Killed between the two, it gives them up a second time, or would write them once the key is mended.
+                self.rig.writer_is_past(&uuid);
                 store.mend(&device);
+            }
+            if seq <= 3 {
+                self.extra.spoilt.insert(uuid);
             }
         }
         publisher.settled();

@@ -1,7 +1,6 @@
 //! The pipeline under fire: Mosquitto, Kafka and Redis of its own, a proxy on each link, and the engine on the shipped
 //! topology behind them. Everything stays up from one fault to the next, but for what a fault ends.
 
-use std::collections::HashSet;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -12,8 +11,8 @@ use telemill_services::{Kafka, Mosquitto, Redis, wait_until};
 
 use crate::engine::Engine;
 use crate::proxy::Proxy;
-use crate::support::{DEADLINE, Reader, Site, Telemill};
-use crate::tap::Deliveries;
+use crate::support::{DEADLINE, LogRecord, Reader, Site, Store, Telemill};
+use crate::tap::{Deliveries, uuid_of};
 
 /// The partitions of each topic.
 pub const PARTITIONS: i32 = 3;
@@ -117,21 +116,21 @@ impl Rig {
         format!("telemill-{}-ingress-0", self.site.name)
     }
 
-    /// Waits until so many of a device's records are in the dead letters, each of them as often as it was given up.
-    pub fn dead_letters_of(&self, device: &str, count: usize) {
-        let reader = Reader::new(&self.kafka.brokers());
-        let topic = self.site.topic("data-dlq");
-        wait_until(DEADLINE, &format!("dead letters of {device}"), || {
-            let letters = reader.all(&topic);
-            let of_it = letters.iter().filter(|letter| letter.key.as_deref() == Some(device));
-            let records: HashSet<&[u8]> = of_it.map(|letter| &*letter.value).collect();
-            (records.len() >= count).then_some(())
+    /// Waits until the writer has got past a message, one way or another.
+    pub fn writer_is_past(&self, uuid: &str) {
+        let (reader, topic) = (Reader::new(&self.kafka.brokers()), self.site.topic("data"));
+        let is_it = |record: &LogRecord| uuid_of(&record.value).as_deref() == Some(uuid);
+        let record = wait_until(DEADLINE, &format!("{uuid} in the log"), || reader.all(&topic).into_iter().find(is_it));
+        let mut store = Store::new(&self.redis.url());
+        wait_until(DEADLINE, &format!("the writer behind {uuid}"), || {
+            let (_, offset) = store.guard(&self.site.name, "writer", record.partition)?;
+            (offset >= record.offset).then_some(())
         });
     }
 
     /// The topic that a position in Redis names, once there is one.
     pub fn data_topic_id(&self) -> Option<String> {
-        let mut store = crate::support::Store::new(&self.redis.url());
+        let mut store = Store::new(&self.redis.url());
         (0..PARTITIONS).find_map(|partition| store.guard(&self.site.name, "writer", partition)).map(|(topic, _)| topic)
     }
 }
