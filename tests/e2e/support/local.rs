@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -106,24 +107,29 @@ impl Local {
 
     /// All records of a topic, by key, while no Telemill runs.
     pub fn log(&self, topic: &'static str) -> BTreeMap<String, Vec<LocalRecord>> {
-        let rows = async {
-            let disk = Disk::open(&self.data(), 0).await?;
-            disk.read(move |view| {
-                let entry = view.get(Space("topics"), topic.as_bytes())?.expect("the topic is there");
-                let entry: Value = serde_json::from_slice(&entry).expect("a topic is JSON");
-                let number = u32::try_from(entry["number"].as_u64().expect("a number")).expect("of 32 bits");
-                view.rows(Space("log"), KeyRange::prefix(number.to_be_bytes().to_vec())).collect::<Result<Vec<_>, _>>()
-            })
-            .await
-        };
-        let rows: Result<_, DiskError> = tokio::runtime::Runtime::new().expect("a runtime").block_on(rows);
         let mut by_key: BTreeMap<String, Vec<LocalRecord>> = BTreeMap::new();
-        for (_, frame) in rows.expect("the directory can be read") {
+        for frame in frames(&self.data(), topic) {
             let (key, record) = LocalRecord::read(&frame);
             by_key.entry(key).or_default().push(record);
         }
         by_key
     }
+}
+
+/// All records of a topic as they are in a data directory that no Telemill has.
+pub fn frames(data: &Path, topic: &'static str) -> impl Iterator<Item = impl Deref<Target = [u8]>> {
+    let rows = async {
+        let disk = Disk::open(data, 0).await?;
+        disk.read(move |view| {
+            let entry = view.get(Space("topics"), topic.as_bytes())?.expect("the topic is there");
+            let entry: Value = serde_json::from_slice(&entry).expect("a topic is JSON");
+            let number = u32::try_from(entry["number"].as_u64().expect("a number")).expect("of 32 bits");
+            view.rows(Space("log"), KeyRange::prefix(number.to_be_bytes().to_vec())).collect::<Result<Vec<_>, _>>()
+        })
+        .await
+    };
+    let rows: Result<_, DiskError> = tokio::runtime::Runtime::new().expect("a runtime").block_on(rows);
+    rows.expect("the directory can be read").into_iter().map(|(_, frame)| frame)
 }
 
 impl Drop for Local {

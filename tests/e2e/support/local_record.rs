@@ -7,7 +7,26 @@ use serde_json::Value;
 /// Running numbers of messages and their event ids.
 pub type Numbers = Vec<(u64, String)>;
 
-/// A record as it is in the embedded log (`docs/formats.md`, "Embedded log").
+/// Key, headers and value of a record as it is in the embedded log (`docs/formats.md`, "Embedded log").
+pub fn parts(frame: &[u8]) -> (String, BTreeMap<String, String>, &[u8]) {
+    let mut rest = frame;
+    let mut take = |count: usize| rest.split_off(..count).expect("the record is whole");
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
+    assert_eq!(take(9)[0], 1, "the version");
+    let length = number(take(2));
+    let key = text(take(length));
+    let mut headers = BTreeMap::new();
+    for _ in 0..number(take(2)) {
+        let length = number(take(2));
+        let name = text(take(length));
+        let length = number(take(4));
+        headers.insert(name, text(take(length)));
+    }
+    (key, headers, rest)
+}
+
+/// A record of the embedded log whose value is a message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LocalRecord {
     pub headers: BTreeMap<String, String>,
@@ -17,21 +36,8 @@ pub struct LocalRecord {
 impl LocalRecord {
     /// Key and record.
     pub fn read(frame: &[u8]) -> (String, LocalRecord) {
-        let mut rest = frame;
-        let mut take = |count: usize| rest.split_off(..count).expect("the record is whole");
-        let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
-        assert_eq!(take(9)[0], 1, "the version");
-        let length = number(take(2));
-        let key = text(take(length));
-        let mut headers = BTreeMap::new();
-        for _ in 0..number(take(2)) {
-            let length = number(take(2));
-            let name = text(take(length));
-            let length = number(take(4));
-            headers.insert(name, text(take(length)));
-        }
-        (key, LocalRecord { headers, message: serde_json::from_slice(rest).expect("a message is JSON") })
+        let (key, headers, value) = parts(frame);
+        (key, LocalRecord { headers, message: serde_json::from_slice(value).expect("a message is JSON") })
     }
 
     pub fn header(&self, name: &str) -> &str {
