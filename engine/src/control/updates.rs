@@ -11,9 +11,10 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use serde::Deserialize;
 
+use super::choice::ask;
 use super::devices::{MAX_HISTORY, parse};
 use super::sse::{self, Event};
-use super::{ApiError, ControlState};
+use super::{ApiError, ControlState, does_not_run};
 use crate::device_id::DeviceId;
 use crate::envelope;
 use crate::ports::{DeviceStore, PortError, Update};
@@ -49,7 +50,7 @@ pub(super) async fn follow(
 fn choose<S: Clone>(stores: &[(&str, Option<S>)], named: Option<&str>) -> Result<S, ApiError> {
     if let Some(name) = named {
         let known = stores.iter().find(|(topology, _)| *topology == name);
-        let (_, store) = known.ok_or_else(|| ApiError::not_found(format!("topology `{name}` does not run here")))?;
+        let (_, store) = known.ok_or_else(|| does_not_run(name))?;
         let none = || ApiError::not_offered(format!("topology `{name}` keeps no devices in a store"));
         return store.clone().ok_or_else(none);
     }
@@ -57,11 +58,7 @@ fn choose<S: Clone>(stores: &[(&str, Option<S>)], named: Option<&str>) -> Result
     match offered.as_slice() {
         [] => Err(ApiError::not_offered("no topology here keeps devices in a store")),
         [(_, store)] => Ok((*store).clone()),
-        several => {
-            let names: Vec<_> = several.iter().map(|(name, _)| format!("?topology={name}")).collect();
-            let names = names.join(", ");
-            Err(ApiError::bad_request(format!("several topologies keep devices in a store; say which: {names}")))
-        }
+        several => Err(ApiError::bad_request(ask(several.iter().map(|(name, _)| *name), "keep devices in a store"))),
     }
 }
 
