@@ -44,14 +44,17 @@ impl Batch {
         self.records.iter().map(Record::weight).sum()
     }
 
-    /// How many of the records weigh no more than `bytes` together; at least one.
-    pub fn fit(&self, bytes: usize) -> usize {
-        let mut weight = 0;
-        let fits = |record: &&Record| {
-            weight += record.weight();
-            weight <= bytes
-        };
-        self.records.iter().take_while(fits).count().max(1)
+    /// How many of the records, from the first on, weigh no more than `bytes` together, and what they weigh; at least one.
+    pub fn fit(&self, bytes: usize) -> (usize, usize) {
+        let (mut count, mut weight) = (0, 0);
+        for record in &self.records {
+            let with_it = weight + record.weight();
+            if count > 0 && with_it > bytes {
+                break;
+            }
+            (count, weight) = (count + 1, with_it);
+        }
+        (count, weight)
     }
 
     /// What came last before this batch in `topic`.

@@ -59,10 +59,10 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// Sends a command behind `before` bytes that are not answered yet. What is large may take longer: a time that did not
-    /// grow with it would never be enough for some, however often they are sent.
-    pub(crate) async fn send(&mut self, command: &Cmd, before: usize) -> RedisResult<Value> {
-        let on_the_way = Duration::from_secs_f64((before + size(command)) as f64 / SLOWEST as f64);
+    /// Sends a command; `unanswered` bytes, its own included, are then on the way. What is large may take longer: a time that
+    /// did not grow with it would never be enough for some, however often they are sent.
+    pub(crate) async fn send(&mut self, command: &Cmd, unanswered: usize) -> RedisResult<Value> {
+        let on_the_way = Duration::from_secs_f64(unanswered as f64 / SLOWEST as f64);
         self.connection.set_response_timeout(self.response_timeout + on_the_way);
         self.connection.send_packed_command(command).await
     }
@@ -129,7 +129,7 @@ impl Link {
     /// Sends one command. A failure that loses the connection gives it up.
     pub(crate) async fn query(&self, command: &Cmd) -> Result<Value, Failure> {
         let mut live = self.get().await?;
-        let sent = live.send(command, 0).await;
+        let sent = live.send(command, size(command)).await;
         self.judge(&live, sent)
     }
 

@@ -170,7 +170,7 @@ impl RedisWriter {
         let unanswered = self.unanswered.clone();
         Box::pin(async move {
             let load = Load::new(&unanswered, size(&command));
-            let sent = live.send(&command, load.before).await;
+            let sent = live.send(&command, load.all_then).await;
             drop(load);
             faults::point("store.written");
             let failure = match link.judge(&live, sent) {
@@ -191,13 +191,13 @@ impl RedisWriter {
 struct Load {
     all: Arc<AtomicUsize>,
     own: usize,
-    /// Those before it.
-    before: usize,
+    /// All that were not answered when it was sent, its own included.
+    all_then: usize,
 }
 
 impl Load {
     fn new(all: &Arc<AtomicUsize>, own: usize) -> Self {
-        Load { all: all.clone(), own, before: all.fetch_add(own, Ordering::Relaxed) }
+        Load { all: all.clone(), own, all_then: all.fetch_add(own, Ordering::Relaxed) + own }
     }
 }
 

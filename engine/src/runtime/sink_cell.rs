@@ -199,11 +199,11 @@ impl SinkCell {
                 self.common.metrics.returned(GAP, batch.len());
                 continue;
             }
-            let fit = batch.fit(MAX_BYTES).min(max);
+            let (fit, mut weight) = batch.fit(MAX_BYTES);
+            let fit = fit.min(max);
             if batch.len() > fit {
                 self.rest = Some((batch.split_off(fit), room[0].clone()));
             }
-            let mut weight = batch.weight();
             while self.rest.is_none() {
                 let fits = |b: &Batch| b.partition == batch.partition;
                 let small = |b: &Batch| fits(b) && batch.len() + b.len() <= max && weight + b.weight() <= MAX_BYTES;
