@@ -104,7 +104,8 @@ impl SimState {
     pub(super) fn restore(&self, mut copy: StateCopy) {
         for (partition, stored) in &mut self.lock().scopes {
             stored.now = copy.0.remove(partition).unwrap_or_default();
-            stored.past.clear();
+            // What was restored counts as written: behind it there is no checkpoint at all.
+            stored.past = stored.now.meta.is_some().then(|| stored.now.clone()).into_iter().collect();
         }
     }
 
