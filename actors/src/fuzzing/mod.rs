@@ -97,6 +97,15 @@ mod tests {
     }
 
     #[test]
+    fn words_are_for_a_target_or_for_all() {
+        for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/words")) {
+            let name = file.file_stem().unwrap().to_str().unwrap();
+            let is_target = TARGETS.iter().any(|(target, _)| *target == name);
+            assert!(is_target || ["numbers", "json"].contains(&name), "{}", file.display());
+        }
+    }
+
+    #[test]
     fn shipped_files_are_good_topologies() {
         for file in files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../topologies")) {
             topology::holds(&std::fs::read(file).unwrap());
