@@ -39,7 +39,7 @@ struct Life {
 /// How far clocks may differ where the log stamps its records itself.
 const SKEW: Duration = Duration::from_secs(60);
 const CLOSING: Duration = Duration::from_secs(15);
-const READING: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Lives {
     /// A producer of these topics lives, with what the one before it had written.
@@ -78,12 +78,12 @@ impl Lives {
             (passed.collect::<HashMap<_, _>>(), ledger.passed_offsets().clone())
         };
         let topics = topics.to_vec();
-        let found = with_reader(connection, stage, READING * 2, move |reader| {
+        let found = with_reader(connection, stage, PATIENCE * 2, move |reader| {
             let mut earlier = Earlier { batches_left: 2 * WINDOW, ..Earlier::default() };
             for (index, topic) in topics.iter().enumerate() {
                 let passed = |partition| passed.get(&(index, partition)).copied();
                 let ranges = ranges(reader, topic, passed, began - SKEW)?;
-                reader.read(&topic.name, &ranges, READING, |message| {
+                reader.read(&topic.name, &ranges, PATIENCE, |message| {
                     if let Some(id) = headers_of(message).event_id() {
                         earlier.add(index, id, message.partition(), message.offset());
                     }

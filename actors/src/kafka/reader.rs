@@ -1,6 +1,8 @@
 //! Reading parts of a log outside of any consumer group. All calls block: they belong on a thread of their own
 //! ([`off_runtime`]).
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -20,8 +22,8 @@ use super::connection::{KafkaConnection, REQUEST_TIMEOUT};
 pub(crate) enum ReadError {
     #[error("kafka at {0} is not available: {1}")]
     Kafka(String, KafkaError),
-    #[error("kafka at {0} did not give all of topic `{1}` within {2:?}")]
-    TooSlow(String, String, Duration),
+    #[error("kafka at {0} gave nothing of topic `{1}` for {2:?}, and there is more of it")]
+    Silent(String, String, Duration),
 }
 
 impl From<ReadError> for PortError {
@@ -42,9 +44,11 @@ pub(crate) struct Range {
 pub(crate) struct Reader {
     consumer: BaseConsumer<Logged>,
     brokers: String,
+    /// Whether nobody waits for what it reads any more.
+    is_left: Arc<AtomicBool>,
 }
 
-/// How long one wait for a message may take; what bounds it as a whole is the caller's deadline.
+/// How long one wait for a message may take.
 const POLL: Duration = Duration::from_millis(100);
 
 impl Reader {
@@ -63,7 +67,7 @@ impl Reader {
             .set("fetch.wait.max.ms", "50");
         let brokers = connection.brokers().to_owned();
         match config.create_with_context(Logged::new(stage)) {
-            Ok(consumer) => Ok(Reader { consumer, brokers }),
+            Ok(consumer) => Ok(Reader { consumer, brokers, is_left: Arc::default() }),
             Err(error) => Err(ReadError::Kafka(brokers, error)),
         }
     }
@@ -92,7 +96,7 @@ impl Reader {
     }
 
     /// Gives every record in these ranges to `each`, partition by partition in order; those that are no longer retained
-    /// are left out.
+    /// are left out. Fails when nothing comes for as long as `patience`, and when nobody waits for it any more.
     pub(crate) fn read(
         &self,
         topic: &str,
@@ -105,10 +109,10 @@ impl Reader {
             return Ok(());
         }
         self.assign(topic, open.iter().map(|range| (range.partition, range.from)))?;
-        let since = Instant::now();
+        let mut heard = Instant::now();
         while !open.is_empty() {
-            if since.elapsed() > patience {
-                return Err(ReadError::TooSlow(self.brokers.clone(), topic.to_owned(), patience));
+            if heard.elapsed() > patience || self.is_left.load(Ordering::Relaxed) {
+                return Err(ReadError::Silent(self.brokers.clone(), topic.to_owned(), patience));
             }
             match self.consumer.poll(POLL) {
                 None => {}
@@ -116,6 +120,7 @@ impl Reader {
                     let Some(at) = open.iter().position(|range| range.partition == message.partition()) else {
                         continue;
                     };
+                    heard = Instant::now();
                     if message.offset() < open[at].end {
                         each(&message);
                     }
@@ -185,9 +190,19 @@ pub(crate) async fn with_reader<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, PortError> {
+    /// However the wait ends.
+    struct Waiting(Arc<AtomicBool>);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
     let (connection, stage) = (connection.clone(), stage.to_owned());
+    let is_left = Arc::<AtomicBool>::default();
+    let _waiting = Waiting(is_left.clone());
     let done = off_runtime(deadline, move |result| match Reader::open(&connection, &stage) {
-        Ok(reader) => {
+        Ok(mut reader) => {
+            reader.is_left = is_left;
             // Nobody waits any more when the deadline has passed.
             let _ = result.send(work(&reader));
         }

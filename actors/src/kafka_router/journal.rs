@@ -17,7 +17,7 @@ use crate::kafka::reports::Client;
 use crate::kafka::topics::EnsuredTopic;
 use crate::kafka::wire::record_from_message;
 
-const READING: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct KafkaJournal {
     connection: KafkaConnection,
@@ -72,9 +72,9 @@ impl Journal for KafkaJournal {
             return Ok(Vec::new());
         }
         let (topic, stage) = (self.topic.clone(), self.stage.clone());
-        with_reader(&self.connection, &self.stage, READING * 2, move |reader| {
+        with_reader(&self.connection, &self.stage, PATIENCE * 2, move |reader| {
             let mut records = Vec::new();
-            reader.read(&topic.name, &[range], READING, |message| {
+            reader.read(&topic.name, &[range], PATIENCE, |message| {
                 match record_from_message(message, topic.id, &stage).record {
                     Ok(record) => records.push(record),
                     Err(rejected) => {
