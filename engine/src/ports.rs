@@ -41,6 +41,34 @@ pub trait Recall: Send + Sync {
     async fn recall(&self, slot: u16, slot_session: Ulid, limit: usize) -> Result<Vec<Taken>, PortError>;
 }
 
+/// A record that a stage gave up, as its dead letter has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The record's identity.
+    pub id: EventId,
+    /// The stage that gave it up.
+    pub stage: Arc<str>,
+    /// Where it came from, as [`crate::record::DeadReason::source`].
+    pub source: Bytes,
+}
+
+/// How far the dead letters were read: of each partition of their topic the offset behind the last letter.
+pub type LetterEnds = Vec<i64>;
+
+/// The dead letters, read back.
+#[async_trait]
+pub trait Letters: Send + Sync {
+    /// What stages of this topology gave up, in any order, behind what was `read` before (nothing, or what an earlier call
+    /// gave), and how far that is: of the newest `limit` letters, evenly over the partitions, those included that were
+    /// handed over before the call.
+    async fn given_up(
+        &self,
+        topology: &str,
+        read: &LetterEnds,
+        limit: usize,
+    ) -> Result<(Vec<GivenUp>, LetterEnds), PortError>;
+}
+
 /// A log that a keyed stage writes its transitions to and reads back after a restart.
 #[async_trait]
 pub trait Journal: Send + Sync {
@@ -144,6 +172,7 @@ pub trait CommandLog: Send + Sync {
 #[derive(Default)]
 struct Offered {
     recalls: BTreeMap<Arc<str>, Arc<dyn Recall>>,
+    letters: Option<Arc<dyn Letters>>,
     journals: BTreeMap<Arc<str>, Arc<dyn Journal>>,
     device_store: Option<Arc<dyn DeviceStore>>,
     alert_logs: BTreeMap<Arc<str>, Arc<dyn AlertLog>>,
@@ -173,6 +202,16 @@ impl Ports {
     /// What the named sink stage has taken, if it can tell.
     pub fn recall(&self, stage: &str) -> Option<Arc<dyn Recall>> {
         self.with(|o| o.recalls.get(stage).cloned())
+    }
+
+    /// Offers to read the dead letters back.
+    pub fn offer_letters(&self, letters: Arc<dyn Letters>) {
+        self.with(|o| o.letters = Some(letters));
+    }
+
+    /// The dead letters, if they can be read back.
+    pub fn letters(&self) -> Option<Arc<dyn Letters>> {
+        self.with(|o| o.letters.clone())
     }
 
     /// Offers the log that a sink stage writes as a journal.

@@ -136,7 +136,8 @@ pub struct DeadReason {
     pub stage: Arc<str>,
     /// How often it was tried.
     pub attempts: u32,
-    /// Where it came from: the MQTT topic, or `topic/partition/offset` of the log.
+    /// Where it came from: the MQTT topic, or `topic/partition/offset` of the log, and the output index behind that for a
+    /// record that was made of another.
     pub source: Bytes,
 }
 
@@ -167,6 +168,8 @@ impl Reason {
     pub const DUPLICATE: Reason = Reason("duplicate");
     /// The store holds something else under the record's key.
     pub const WRONG_TYPE: Reason = Reason("wrong_type");
+    /// The stage had given it up before it was read again: its letter is there.
+    pub const GIVEN_UP: Reason = Reason("given_up");
     /// The stage stopped before it was done.
     pub const STOPPED: Reason = Reason("stopped");
 }

@@ -114,14 +114,15 @@ fn log<'e>(evidence: &'e Evidence, findings: &mut Findings) -> BTreeMap<&'e str,
     by_device
 }
 
-/// What was unfit is in the dead letters, once, with a reason; and nothing else of the round is but what its fault spoilt.
-/// That a store was away, or an actor panicked, is no record's fault.
+/// What was unfit is in the dead letters, once, with a reason; and nothing else of the round is but what its fault spoilt,
+/// at most once. That a store was away, or an actor panicked, is no record's fault.
 fn dead_letters(evidence: &Evidence, findings: &mut Findings) {
     let mut left: HashSet<&str> = evidence.sent.unfit.iter().map(|uuid| &**uuid).collect();
     let all: HashSet<&str> = left.clone();
     let sent = evidence.sent.fit.iter();
     let fit: HashMap<&str, &str> =
         sent.flat_map(|(device, messages)| messages.iter().map(|message| (&*message.uuid, &**device))).collect();
+    let mut given_up = HashSet::new();
     for letter in &evidence.dead {
         let uuid = uuid_of(&letter.value).unwrap_or_default();
         let is_ours = all.contains(&*uuid);
@@ -131,7 +132,8 @@ fn dead_letters(evidence: &Evidence, findings: &mut Findings) {
         if let Some(device) = fit.get(&*uuid).filter(|_| !(is_writers(letter) && evidence.spoilt.contains(&uuid))) {
             findings.other.push(format!("a record of {device} was fit, and is dead: {:?}", letter.headers));
         }
-        if is_ours && !left.remove(&*uuid) {
+        let is_again = evidence.spoilt.contains(&uuid) && !given_up.insert(uuid.clone());
+        if (is_ours && !left.remove(&*uuid)) || is_again {
             findings.doubled.push(format!("the dead letter at {} is there again", letter.offset));
         }
     }

@@ -107,13 +107,18 @@ impl Scene<'_> {
         format!("{COUNT} messages")
     }
 
-    /// A key of one device is of another type until the writer has given up some of its records. The engine may be killed
-    /// while it does.
+    /// A key of one device is of another type until the writer has given up some of its records; or, where the engine is
+    /// killed while it does, until it is dead.
     pub fn poison(&mut self) -> String {
+        let point = AT_BURIAL.choose(self.random).copied().filter(|_| self.random.random_bool(0.7));
+        self.poison_until(point)
+    }
+
+    /// [`Scene::poison`], with or without a kill at this point.
+    pub fn poison_until(&mut self, point: Option<&str>) -> String {
         let mut store = Store::new(&self.rig.redis.url());
         let device = self.extra.device("spoilt");
         store.spoil(&device);
-        let point = AT_BURIAL.choose(self.random).copied().filter(|_| self.random.random_bool(0.7));
         if let Some(point) = point {
             self.rig.engine.say(&format!("kill {point} 1"));
         }
@@ -125,10 +130,18 @@ impl Scene<'_> {
             publisher.send(&topic, format!(r#"{{"seq":{seq},"uuid":"{uuid}","temperature":1}}"#));
             messages.push(Message { seq, uuid: uuid.clone(), is_hot: false });
             if seq == 3 {
-                point.map(|point| self.dies_at(point));
-                // Killed between the two, it gives them up a second time, or would write them once the key is mended.
-                self.rig.writer_is_past(&uuid);
-                store.mend(&device);
+                match point {
+                    // Mended before it is back: what it had given up must not be written now, and not be given up again.
+                    Some(point) => {
+                        self.is_dead_at(point);
+                        store.mend(&device);
+                        self.rig.start(&[]);
+                    }
+                    None => {
+                        self.rig.writer_is_past(&uuid);
+                        store.mend(&device);
+                    }
+                }
             }
             if seq <= 3 {
                 self.extra.spoilt.insert(uuid);

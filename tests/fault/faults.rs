@@ -255,11 +255,16 @@ impl Scene<'_> {
 
     /// Waits until the engine has died at a point, and starts it anew.
     pub fn dies_at(&mut self, point: &str) -> String {
+        self.is_dead_at(point);
+        self.rig.start(&[]);
+        point.to_owned()
+    }
+
+    /// Waits until the engine, which has the order, has died at a point.
+    pub fn is_dead_at(&mut self, point: &str) {
         if !self.rig.engine.dies_at(point) {
             self.extra.wrong.push(format!("the engine did not die at {point}"));
         }
-        self.rig.start(&[]);
-        point.to_owned()
     }
 
     /// Orders the engine to panic at a point of its work.

@@ -114,6 +114,13 @@ fn skip_redelivery_check() {
 }
 
 #[test]
+fn forget_letters() {
+    let found =
+        findings_but_for_the_mutant("forget_letters", VOLLEY, |scene| drop(scene.poison_until(Some("sink.buried"))));
+    assert!(!found.doubled.is_empty());
+}
+
+#[test]
 fn forget_checkpoint() {
     let found = findings_of("forget_checkpoint", nothing).other;
     assert!(found.iter().any(|what| what.contains("the checkpoint stands at")), "{found:?}");

@@ -16,8 +16,8 @@ use telemill_engine::stage::{BuildError, Component};
 
 use super::EmbeddedConnection;
 use super::log::Log;
-use super::router::EmbeddedRecall;
 use super::submit::{Lives, Submitter, WINDOW};
+use super::tails::EmbeddedTails;
 use crate::log::form::LetterForm;
 use crate::log::spec::{check_topic, topic_of_letters};
 
@@ -64,9 +64,10 @@ impl Component for EmbeddedDeadLetters {
     async fn build(checked: &CheckedDeadLetters, cx: &BuildContext) -> Result<Self, BuildError> {
         let log = Log::of(&checked.connection.disk().await?);
         let topics = log.ensure(std::slice::from_ref(&checked.declared)).await?;
-        let recall = EmbeddedRecall { log: log.clone(), topics: topics.clone() };
-        cx.ports.offer_recall(&cx.stage, Arc::new(recall));
-        let form = LetterForm::new(cx.clock.clone());
+        let tails = Arc::new(EmbeddedTails { log: log.clone(), topics: topics.clone() });
+        cx.ports.offer_recall(&cx.stage, tails.clone());
+        cx.ports.offer_letters(tails);
+        let form = LetterForm::new(&cx.topology, cx.clock.clone());
         let submitter = Submitter::new(&log, topics, None, form, cx.clock.clone(), &checked.lives).await?;
         Ok(EmbeddedDeadLetters { submitter })
     }

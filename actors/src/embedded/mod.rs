@@ -11,5 +11,6 @@ pub mod source;
 pub mod state;
 pub mod store;
 mod submit;
+mod tails;
 
 pub use connection::{EmbeddedConnection, EmbeddedConnectionSpec};

@@ -85,9 +85,11 @@ impl Component for KafkaDeadLetters {
         let (earlier, before) = lives.last(connection, &cx.stage, &topics).await?;
         let producer = Producer::connect(connection, &cx.stage, &cx.peers, settings, &topics, None, before)?;
         lives.begin(producer.view(), &topics, began, &earlier);
-        let submitter = Submitter::new(producer, LetterForm::new(cx.clock.clone()), earlier);
+        let submitter = Submitter::new(producer, LetterForm::new(&cx.topology, cx.clock.clone()), earlier);
         let view = submitter.view();
-        cx.ports.offer_recall(&cx.stage, Arc::new(Tails::new(connection, &cx.stage, &topics, view)));
+        let tails = Arc::new(Tails::new(connection, &cx.stage, &topics, view));
+        cx.ports.offer_recall(&cx.stage, tails.clone());
+        cx.ports.offer_letters(tails);
         Ok(KafkaDeadLetters { submitter })
     }
 }

@@ -1,5 +1,7 @@
 //! How records stand in a log (`docs/formats.md`, "Message" and "Headers"), whichever log it is.
 
+use std::sync::Arc;
+
 use telemill_engine::clock::Clock;
 use telemill_engine::record::{Kind, Reason, Record};
 
@@ -70,13 +72,14 @@ impl<H: HeaderList> Form<H> for RouterForm {
 
 /// Dead letters: the value is what could not be used, byte for byte; why, where from and when stand in the headers.
 pub(crate) struct LetterForm {
+    topology: Arc<str>,
     clock: Clock,
     headers: HeaderWriter,
 }
 
 impl LetterForm {
-    pub(crate) fn new(clock: Clock) -> Self {
-        LetterForm { clock, headers: HeaderWriter::default() }
+    pub(crate) fn new(topology: &Arc<str>, clock: Clock) -> Self {
+        LetterForm { topology: topology.clone(), clock, headers: HeaderWriter::default() }
     }
 }
 
@@ -85,7 +88,7 @@ impl<H: HeaderList> Form<H> for LetterForm {
         let headers = self.headers.record(record);
         let (headers, keyless) = match &record.dead {
             Some(dead) => {
-                let headers = self.headers.dead(headers, dead, self.clock.now());
+                let headers = self.headers.dead(headers, &self.topology, dead, self.clock.now());
                 (headers, dead.reason == Reason::BAD_DEVICE_ID)
             }
             None => (headers, false),

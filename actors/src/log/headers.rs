@@ -6,8 +6,9 @@ use std::fmt::Write;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use telemill_engine::clock::Timestamp;
-use telemill_engine::ports::Taken;
+use telemill_engine::ports::{GivenUp, Taken};
 use telemill_engine::record::{DeadReason, EventId, Kind, Origin, Record, Sent};
 use ulid::Ulid;
 
@@ -24,6 +25,7 @@ const WILL: &str = "will";
 const TRACEPARENT: &str = "traceparent";
 const DEAD_REASON: &str = "dead-reason";
 const DEAD_DETAIL: &str = "dead-detail";
+const DEAD_TOPOLOGY: &str = "dead-topology";
 const DEAD_STAGE: &str = "dead-stage";
 const DEAD_ATTEMPTS: &str = "dead-attempts";
 const DEAD_SOURCE: &str = "dead-source";
@@ -77,10 +79,11 @@ impl HeaderWriter {
         }
     }
 
-    /// Adds the headers of a dead letter.
-    pub fn dead<H: HeaderList>(&mut self, headers: H, dead: &DeadReason, at: Timestamp) -> H {
+    /// Adds the headers of a dead letter of a topology.
+    pub fn dead<H: HeaderList>(&mut self, headers: H, topology: &str, dead: &DeadReason, at: Timestamp) -> H {
         let headers = headers.with(DEAD_REASON, dead.reason.0.as_bytes());
         let headers = headers.with(DEAD_DETAIL, dead.detail.as_bytes());
+        let headers = headers.with(DEAD_TOPOLOGY, topology.as_bytes());
         let headers = headers.with(DEAD_STAGE, dead.stage.as_bytes());
         let headers = self.add_text(headers, DEAD_ATTEMPTS, format_args!("{}", dead.attempts));
         let headers = headers.with(DEAD_SOURCE, &dead.source);
@@ -108,7 +111,9 @@ pub struct MessageHeaders<'a> {
     dup: Option<&'a [u8]>,
     will: Option<&'a [u8]>,
     traceparent: Option<&'a [u8]>,
+    dead_topology: Option<&'a [u8]>,
     dead_stage: Option<&'a [u8]>,
+    dead_source: Option<&'a [u8]>,
 }
 
 impl<'a> MessageHeaders<'a> {
@@ -129,7 +134,9 @@ impl<'a> MessageHeaders<'a> {
             DUP => &mut self.dup,
             WILL => &mut self.will,
             TRACEPARENT => &mut self.traceparent,
+            DEAD_TOPOLOGY => &mut self.dead_topology,
             DEAD_STAGE => &mut self.dead_stage,
+            DEAD_SOURCE => &mut self.dead_source,
             _ => return,
         };
         *place = Some(value);
@@ -176,6 +183,13 @@ impl<'a> MessageHeaders<'a> {
     /// The production of an MQTT slot-session that it is.
     pub fn taken(&self) -> Option<Taken> {
         Some(Taken { origin: self.origin()?, given_up_by: text(self.dead_stage).map(Arc::from) })
+    }
+
+    /// The record of a topology that this is the dead letter of.
+    pub fn given_up_in(&self, topology: &str) -> Option<GivenUp> {
+        text(self.dead_topology).filter(|of| *of == topology)?;
+        let stage = text(self.dead_stage)?.into();
+        Some(GivenUp { id: self.event_id()?, stage, source: Bytes::copy_from_slice(self.dead_source?) })
     }
 }
 
@@ -257,12 +271,13 @@ mod tests {
         };
         let mut writer = HeaderWriter::default();
         let headers = Pairs::new();
-        let headers = writer.dead(headers, &dead, Timestamp(5));
+        let headers = writer.dead(headers, "iot", &dead, Timestamp(5));
         assert_eq!(
             pairs(&headers),
             [
                 ("dead-reason", "not_json"),
                 ("dead-detail", "expected value at column 1"),
+                ("dead-topology", "iot"),
                 ("dead-stage", "ingress"),
                 ("dead-attempts", "1"),
                 ("dead-source", "devices/d1/data"),

@@ -8,6 +8,19 @@ use std::ops::Range;
 
 use telemill_engine::ports::Taken;
 
+/// Where what is to be read of a partition begins: behind what was `read` of each, and `limit` records before the end at
+/// the earliest. `low`, `end`: the first offset and the one behind the last.
+pub(crate) fn behind(read: &[i64], partition: i32, (low, end): (i64, i64), limit: usize) -> i64 {
+    let read = usize::try_from(partition).ok().and_then(|partition| read.get(partition)).copied();
+    // One that ends before that was made anew.
+    newest(low, end, limit).max(read.filter(|read| *read <= end).unwrap_or(0))
+}
+
+/// Where the last `limit` records begin between the first offset and the one behind the last.
+fn newest(low: i64, end: i64, limit: usize) -> i64 {
+    low.max(end.saturating_sub(i64::try_from(limit).unwrap_or(i64::MAX)))
+}
+
 /// What has been read of the ends of some partitions, and what is to be read next. Partitions are named by their place
 /// in the list that it was made of.
 #[derive(Debug)]
@@ -32,9 +45,7 @@ impl Tail {
     /// The last `limit` productions are wanted, of partitions with these bounds: the first offset and the one behind the
     /// last.
     pub(crate) fn new(limit: usize, bounds: impl IntoIterator<Item = (i64, i64)>) -> Self {
-        let reach = i64::try_from(limit).unwrap_or(i64::MAX);
-        let partition =
-            |(low, end): (i64, i64)| Partition { floor: low.max(end.saturating_sub(reach)), from: end, oldest: None };
+        let partition = |(low, end)| Partition { floor: newest(low, end, limit), from: end, oldest: None };
         let partitions: Vec<Partition> = bounds.into_iter().map(partition).collect();
         // As much as there is in each when they are equally full, and some more, because they never quite are.
         let share = limit / partitions.len().max(1);
@@ -109,6 +120,19 @@ mod tests {
                 read.iter().filter(|delivery| **delivery > 0).for_each(|d| tail.found(place, taken(*d)));
             }
         }
+    }
+
+    #[test]
+    fn what_was_read_is_not_read_again_and_no_more_than_the_newest() {
+        let check =
+            |read: &[i64], bounds, expect| assert_eq!(behind(read, 1, bounds, 100), expect, "{read:?} {bounds:?}");
+        check(&[], (0, 50), 0);
+        check(&[], (20, 500), 400);
+        check(&[], (450, 500), 450);
+        check(&[9, 480], (20, 500), 480);
+        check(&[9, 80], (20, 500), 400);
+        check(&[9, 500], (20, 500), 500);
+        check(&[9, 500], (0, 20), 0);
     }
 
     #[test]

@@ -77,6 +77,7 @@ async fn a_letter_holds_the_raw_bytes_and_says_why() {
             ("payload-hash", "0000000000000007"),
             ("dead-reason", "not_utf8"),
             ("dead-detail", "expected value at line 1 column 1"),
+            ("dead-topology", "test"),
             ("dead-stage", "ingress"),
             ("dead-attempts", "2"),
             ("dead-source", "devices/d1/data"),

@@ -11,16 +11,15 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
 
-use crate::ack::{AckGuard, AckListener, Guards, Outcome};
-use crate::batch::Batch;
 use crate::context::BuildContext;
 use crate::metrics::StageMetrics;
-use crate::record::{DeadReason, Reason, Record};
+use crate::record::{Reason, Record};
 use crate::registry::Factory;
 use crate::retry::{Backoff, BackoffPolicy};
 use crate::stage::BuildError;
 
-use super::mailbox::{Mailbox, MailboxSender};
+use super::dead_letters::DeadLetters;
+use super::mailbox::Mailbox;
 use super::status::{StageState, StageStatus};
 
 /// How the run of a stage ended.
@@ -135,6 +134,15 @@ impl StageCommon {
         }
     }
 
+    /// Whether the stage gave this record up before it was read again; then it counts, and there is no more to do for it.
+    pub fn gave_up_before(&self, record: &Record) -> bool {
+        let gave_up = self.dead_letters.before.has(&self.cx.stage, record);
+        if gave_up {
+            self.metrics.dead_lettered(Reason::GIVEN_UP);
+        }
+        gave_up
+    }
+
     /// Waits for what the stage talks to before the next try: the stage counts as waiting, and says why.
     pub async fn wait(&self, backoff: &mut Backoff, reason: Reason, detail: &str, at_least: Option<Duration>) {
         self.status.set(StageState::Waiting(format!("{reason}: {detail}")));
@@ -164,79 +172,4 @@ impl StageCommon {
 /// A seed that differs from stage to stage and is the same in every run.
 pub(super) fn seed_of(name: &str) -> u64 {
     xxhash_rust::xxh3::xxh3_64(name.as_bytes())
-}
-
-/// The way to the dead letters.
-#[derive(Clone, Default)]
-pub struct DeadLetters {
-    sender: Option<MailboxSender>,
-}
-
-impl DeadLetters {
-    /// The way to a dead-letter stage's mailbox.
-    pub fn to(sender: MailboxSender) -> Self {
-        DeadLetters { sender: Some(sender) }
-    }
-
-    /// Whether there is such a way. Only the dead-letter stage itself has none.
-    pub fn exist(&self) -> bool {
-        self.sender.is_some()
-    }
-
-    /// Hands records over; `guards` resolve when they are durable there.
-    pub async fn bury(&self, records: Vec<Record>, guards: Guards) {
-        debug_assert!(records.iter().all(|r| r.dead.is_some()), "a dead letter says why");
-        if let Some(sender) = &self.sender {
-            // A closed mailbox drops the guards: not delivered, so the source reads the records again.
-            let _gone = sender.send(Batch::new(0, records, guards)).await;
-        }
-    }
-
-    /// Hands records over and waits until they are durable. False: they are not, and will not be.
-    pub async fn bury_and_wait(&self, records: Vec<Record>) -> bool {
-        let (told, outcome) = tokio::sync::oneshot::channel();
-        let guard = AckGuard::new(0, Arc::new(Tell(std::sync::Mutex::new(Some(told)))));
-        self.bury(records, guard.into()).await;
-        outcome.await == Ok(Outcome::Delivered)
-    }
-}
-
-struct Tell(std::sync::Mutex<Option<tokio::sync::oneshot::Sender<Outcome>>>);
-
-impl AckListener for Tell {
-    fn resolved(&self, _: u64, outcome: Outcome) {
-        let sender = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(sender) = sender {
-            // The one who asked may have been cancelled; then nobody needs the answer.
-            let _ = sender.send(outcome);
-        }
-    }
-}
-
-/// A record with the reason of its death.
-pub(super) fn dead(record: &Record, stage: &Arc<str>, reason: Reason, detail: &str, attempts: u32) -> Record {
-    let source = match record.position {
-        Some(p) => format!("{}/{}/{}", p.topic, p.partition, p.offset).into(),
-        None => bytes::Bytes::new(),
-    };
-    let why = DeadReason { reason, detail: detail.into(), stage: stage.clone(), attempts, source };
-    Record { dead: Some(Arc::new(why)), ..record.clone() }
-}
-
-/// A dead letter that is larger than its topic takes, with as many of its bytes as such topics take as a rule, then with
-/// none: one that nobody takes would hold up all others for ever, and the record itself stays where the letter says that
-/// it came from. Nothing for one that came from no log, or has nothing left to cut.
-pub(super) fn shortened(letter: &Record) -> Option<Record> {
-    const BEGINNING: usize = 64 << 10;
-    let why = letter.dead.as_ref().filter(|_| letter.position.is_some())?;
-    let value = letter.message.as_ref().unwrap_or(&letter.payload);
-    if value.is_empty() {
-        return None;
-    }
-    let left = if value.len() > BEGINNING { BEGINNING } else { 0 };
-    let cut = format!("{}; the dead letters take no {} bytes: the first {left}", why.detail, value.len());
-    let why = DeadReason { detail: cut.into(), ..(**why).clone() };
-    let value = value.slice(..left);
-    let message = letter.message.as_ref().map(|_| value.clone());
-    Some(Record { payload: value, message, dead: Some(Arc::new(why)), ..letter.clone() })
 }

@@ -22,8 +22,9 @@ use crate::retry::{Backoff, BackoffPolicy};
 use crate::stage::{BuildError, Outlet};
 use crate::topology::{Plan, PlannedStage};
 
-use super::cell::{Cell, DeadLetters, StageCommon, StageLimits, seed_of};
+use super::cell::{Cell, StageCommon, StageLimits, seed_of};
 use super::claim::{keep_claim, take_claim};
+use super::dead_letters::DeadLetters;
 use super::deployment::{Deployment, Member};
 use super::directory::Directory;
 use super::forgets::Forgets;

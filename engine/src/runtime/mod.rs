@@ -6,11 +6,13 @@
 mod ack_book;
 mod cell;
 mod claim;
+mod dead_letters;
 mod deploy;
 mod deployment;
 mod directory;
 mod flight;
 mod forgets;
+mod given_up;
 mod host;
 mod mailbox;
 mod outlet;
@@ -25,6 +27,10 @@ mod stage_actor;
 mod status;
 mod supervisor;
 
+#[cfg(test)]
+pub(crate) use dead_letters::dead;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use given_up::source_of;
 #[cfg(any(test, fuzzing, feature = "testing"))]
 pub(crate) use shard::session_form_holds;
 

@@ -16,7 +16,8 @@ use crate::record::Reason;
 use crate::registry::Factory;
 use crate::stage::{Outlet, Outlets, StageError};
 
-use super::cell::{Cell, ExitReason, StageCommon, dead};
+use super::cell::{Cell, ExitReason, StageCommon};
+use super::dead_letters::dead;
 use super::mailbox::{Delivery, Mailbox};
 use super::outlet::Wires;
 use super::status::StageState;
@@ -35,10 +36,21 @@ pub struct ProcessorCell {
 struct Hand {
     delivery: Delivery,
     progress: Progress,
+    /// The records in it that were given up before.
+    given_up: Vec<usize>,
     attempts: u32,
     /// The component has it: a panic is the record's. Not so while the component is built.
     is_at_work: bool,
     taken_at: Instant,
+}
+
+impl Hand {
+    /// The record at the cursor is dead.
+    fn step_over(&mut self) {
+        self.progress.done += 1;
+        self.progress.dead += 1;
+        self.attempts = 0;
+    }
 }
 
 impl ProcessorCell {
@@ -78,14 +90,25 @@ impl ProcessorCell {
                 self.common.metrics.received(delivery.batch.len());
                 self.common.metrics.batch(delivery.batch.len());
                 self.wires.follow(&delivery.batch);
-                let taken_at = Instant::now();
-                self.hand =
-                    Some(Hand { delivery, progress: Progress::default(), attempts: 0, is_at_work: false, taken_at });
+                self.hand = Some(self.take(delivery));
             }
             if let Err(exit) = self.work(&mut component).await {
                 return exit;
             }
             self.hand_on().await;
+        }
+    }
+
+    fn take(&self, delivery: Delivery) -> Hand {
+        let records = delivery.batch.records.iter().enumerate();
+        let given_up = records.filter(|(_, record)| self.common.gave_up_before(record)).map(|(index, _)| index);
+        Hand {
+            given_up: given_up.collect(),
+            delivery,
+            progress: Progress::default(),
+            attempts: 0,
+            is_at_work: false,
+            taken_at: Instant::now(),
         }
     }
 
@@ -96,10 +119,18 @@ impl ProcessorCell {
             let Some(hand) = &mut self.hand else { return Ok(()) };
             let records = &hand.delivery.batch.records;
             let at = hand.progress.done;
+            let given_up = hand.given_up.iter().copied().find(|index| *index >= at);
+            let upto = given_up.unwrap_or(records.len());
             hand.is_at_work = true;
-            let result = component.run(records, &mut hand.progress, &mut self.out).await;
+            let result = component.run(&records[..upto], &mut hand.progress, &mut self.out).await;
             hand.is_at_work = false;
-            let Err(error) = result else { return Ok(()) };
+            let Err(error) = result else {
+                if given_up.is_none() {
+                    return Ok(());
+                }
+                hand.step_over();
+                continue;
+            };
             self.out.roll_back();
             if hand.progress.done > at {
                 hand.attempts = 0;
@@ -130,9 +161,7 @@ impl ProcessorCell {
         let record = dead(record, &self.common.cx.stage, reason, detail, hand.attempts);
         let guards = hand.delivery.batch.guards.share();
         self.common.metrics.dead_lettered(reason);
-        hand.progress.done += 1;
-        hand.progress.dead += 1;
-        hand.attempts = 0;
+        hand.step_over();
         self.common.dead_letters.bury(vec![record], guards).await;
     }
 

@@ -24,7 +24,7 @@ use crate::metrics::{StageMetrics, StageTime};
 use crate::position::{Cursor, Partition};
 use crate::record::{Reason, Record};
 use crate::registry::Factory;
-use crate::source::{ResumeAt, SourceBatch, SourceError, SourceEvent};
+use crate::source::{RejectedRecord, ResumeAt, SourceBatch, SourceError, SourceEvent};
 use crate::stage::Outlet;
 
 use super::ack_book::AckBook;
@@ -300,12 +300,16 @@ impl Reading<'_> {
         metrics.received(records.len() + rejected.len());
         metrics.batch(records.len());
         let guard = self.book.enter(partition, tag);
-        if !rejected.is_empty() {
-            let dead = |rejected: crate::source::RejectedRecord| {
-                metrics.dead_lettered(rejected.why.reason);
-                Record { dead: Some(Arc::new(rejected.why)), ..rejected.record }
-            };
-            let dead = rejected.into_iter().map(dead).collect();
+        let mut dead = Vec::with_capacity(rejected.len());
+        for RejectedRecord { record, why } in rejected {
+            let reason = why.reason;
+            let record = Record { dead: Some(Arc::new(why)), ..record };
+            if !self.common.gave_up_before(&record) {
+                metrics.dead_lettered(reason);
+                dead.push(record);
+            }
+        }
+        if !dead.is_empty() {
             self.common.dead_letters.bury(dead, guard.clone().into()).await;
         }
         let forwarded = records.len();
@@ -329,6 +333,7 @@ impl Reading<'_> {
     ) -> Result<(), String> {
         let mut answers = Vec::with_capacity(partitions.len());
         faults::point("source.assigned");
+        let mut asked = Vec::with_capacity(partitions.len());
         for partition in partitions {
             // Whatever is still on its way from an earlier assignment comes to its end first: it must not arrive
             // behind what is about to be read.
@@ -337,7 +342,14 @@ impl Reading<'_> {
             }
             self.book.is_quiet(partition).await;
             self.book.begin(partition);
-            let at = self.resume(partition).await?;
+            asked.push((partition, self.ask_sinks(partition).await?));
+        }
+        if self.followers.shards.is_some() || asked.iter().any(|(_, lowest)| lowest.is_some()) {
+            self.read_letters_back().await;
+        }
+        for (partition, lowest) in asked {
+            // Last: a shard whose time is the wall clock's must not stand open while somebody is waited for.
+            let at = self.resume(partition, lowest).await?;
             self.begun.remove(&partition);
             if let ResumeAt::Behind(cursor) = &at {
                 self.begun.insert(partition, cursor.clone());
@@ -350,15 +362,9 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The lowest position of everything that hangs on this source.
-    async fn resume(&self, partition: Partition) -> Result<ResumeAt, String> {
+    /// The lowest position of the sinks that hang on this source, if any of them keeps one.
+    async fn ask_sinks(&self, partition: Partition) -> Result<Option<Cursor>, String> {
         let mut lowest: Option<Cursor> = None;
-        let mut include = |cursor: Cursor| {
-            lowest = Some(match lowest.take() {
-                None => cursor,
-                Some(so_far) => so_far.lower(&cursor),
-            });
-        };
         for sink in &self.followers.sinks {
             let cursor = loop {
                 let (reply, answer) = oneshot::channel();
@@ -373,16 +379,37 @@ impl Reading<'_> {
             if let Some(mut cursor) = cursor {
                 // The last one is read again; the guard skips what is there of it.
                 cursor.0.iter_mut().for_each(|t| t.offset -= i64::from(sink.is_indirect));
-                include(cursor);
+                lowest = Some(lower(lowest, cursor));
             }
         }
+        Ok(lowest)
+    }
+
+    /// The lowest position of everything that hangs on this source; `lowest`: of its sinks.
+    async fn resume(&self, partition: Partition, mut lowest: Option<Cursor>) -> Result<ResumeAt, String> {
         if let Some(shards) = &self.followers.shards {
-            include(shards.open(partition, self.partitions).await?);
+            lowest = Some(lower(lowest, shards.open(partition, self.partitions).await?));
         }
         if faults::mutant("seek_to_commit") {
             return Ok(ResumeAt::Committed);
         }
         Ok(lowest.map_or(ResumeAt::Committed, ResumeAt::Behind))
+    }
+
+    /// What was given up is not to be tried again. That matters where somebody knows how far it had come, and is asked
+    /// when everything sent on from the partitions before is resolved, so that no letter is on its way.
+    async fn read_letters_back(&self) {
+        let StageCommon { dead_letters, cx, .. } = self.common;
+        let Some(letters) = cx.ports.letters().filter(|_| !faults::mutant("forget_letters")) else { return };
+        let mut backoff = self.common.backoff();
+        while let Err(why) = dead_letters.before.read_back(&*letters, &cx.topology).await {
+            let why = format!("the dead letters cannot be read back: {why}");
+            self.common.wait(&mut backoff, Reason("unavailable"), &why, None).await;
+        }
+        if backoff.failures() > 0 {
+            self.common.goes_on(&mut backoff);
+            self.common.status.set(StageState::Running);
+        }
     }
 
     async fn revoked(&mut self, partitions: Vec<Partition>, done: oneshot::Sender<()>) {
@@ -401,6 +428,13 @@ impl Reading<'_> {
         }
         // A source that could not wait longer has dropped its end.
         let _ = done.send(());
+    }
+}
+
+fn lower(so_far: Option<Cursor>, other: Cursor) -> Cursor {
+    match so_far {
+        None => other,
+        Some(so_far) => so_far.lower(&other),
     }
 }
 

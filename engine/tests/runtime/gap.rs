@@ -20,7 +20,7 @@ fn numbers(table: &SimTable) -> Vec<u64> {
 
 fn table_sink(world: &Arc<World>, table: &Arc<SimTable>) -> telemill_engine::registry::StageFactory {
     let (world, table) = (world.clone(), table.clone());
-    sink(move |cx| Ok(SimTableSink::new(&world, &table, "table", cx.epoch, 3)))
+    sink(move |cx| Ok(SimTableSink::new(&world, &table, "table", cx, 3)))
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod drain;
 mod forget;
 mod forms;
 mod gap;
+mod given_up;
 mod outage;
 mod poison;
 mod shard;

@@ -28,7 +28,7 @@ use tokio::task::JoinHandle;
 use super::disk::{Disk, DiskError, Tx};
 use keys::{GROUPS, LOG, Line, Place};
 
-pub(crate) use read::{bounds, commits, records};
+pub(crate) use read::{bounds, commits, for_each, records};
 pub(crate) use topics::Topic;
 
 /// Why the log could not do what it was asked.

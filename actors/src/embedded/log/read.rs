@@ -60,6 +60,21 @@ pub(crate) fn records(
     Ok(found)
 }
 
+/// Gives every record of a partition in a range of offsets to `each`, one after the other.
+pub(crate) fn for_each(
+    view: &View<'_>,
+    topic: &Topic,
+    partition: Partition,
+    range: std::ops::Range<i64>,
+    mut each: impl FnMut(&Bytes),
+) -> Result<(), LogError> {
+    for row in view.rows(LOG, topic.place(partition).records(range.start, range.end)) {
+        let (_, frame) = row?;
+        each(&frame);
+    }
+    Ok(())
+}
+
 /// The first offset retained of a partition and the one behind the last.
 pub(crate) fn bounds(view: &View<'_>, topic: &Topic, partition: Partition) -> Result<(i64, i64), LogError> {
     let line = Line::load(view, topic.place(partition))?;

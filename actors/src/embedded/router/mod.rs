@@ -6,7 +6,6 @@
 
 mod alert_log;
 mod journal;
-mod recall;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +21,12 @@ use telemill_engine::stage::{BuildError, Component};
 use super::EmbeddedConnection;
 use super::log::Log;
 use super::submit::{Lives, Submitter, WINDOW};
+use super::tails::EmbeddedTails;
 use crate::log::form::RouterForm;
 use crate::log::route::{Route, RouterKey, check_targets};
 
 use alert_log::EmbeddedAlertLog;
 use journal::EmbeddedJournal;
-pub(super) use recall::EmbeddedRecall;
 
 /// `kafka_router` on an embedded connection, as written.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -84,8 +83,8 @@ impl Component for EmbeddedRouter {
         let mut topics = log.ensure(&wanted).await?;
         let marks = cx.marks.as_ref().and_then(|_| topics.pop());
 
-        let recall = EmbeddedRecall { log: log.clone(), topics: topics.clone() };
-        cx.ports.offer_recall(&cx.stage, Arc::new(recall));
+        let tails = EmbeddedTails { log: log.clone(), topics: topics.clone() };
+        cx.ports.offer_recall(&cx.stage, Arc::new(tails));
         if let (Route::Single, [topic]) = (route, topics.as_slice()) {
             let (stage, topic) = (cx.stage.clone(), topic.clone());
             let journal = EmbeddedJournal { log: log.clone(), topic: topic.clone(), stage: stage.clone() };

@@ -41,6 +41,6 @@ suite! {
     positions: what_is_acknowledged_is_not_read_again, the_lowest_position_decides_where_to_begin,
         what_is_given_back_is_read_again, what_is_no_longer_retained_follows_the_policy,
         a_position_behind_the_end_stops_the_source, another_number_of_partitions_is_refused;
-    ports: the_newest_productions_are_recalled, a_journal_is_read_back_from_any_offset,
+    ports: the_newest_productions_are_recalled, what_a_topology_gave_up_is_read_back, a_journal_is_read_back_from_any_offset,
         an_alert_stream_goes_on_behind_its_cursor, a_command_is_durable_when_it_is_taken;
 }

@@ -1,12 +1,14 @@
 //! What a log offers the other stages and the API.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use serde_json::json;
 use telemill_engine::clock::Timestamp;
-use telemill_engine::ports::{Command, FROM_THE_BEGINNING, Taken};
-use telemill_engine::record::{EventId, Kind as Word, Record};
+use telemill_engine::ports::{Command, FROM_THE_BEGINNING, GivenUp, Taken};
+use telemill_engine::record::{DeadReason, EventId, Kind as Word, Reason, Record};
 use telemill_engine::sink::Sink;
 use telemill_engine::source::ResumeAt;
 use telemill_engine::testing::record;
@@ -34,6 +36,39 @@ pub async fn the_newest_productions_are_recalled<K: Kind>() {
     assert_eq!(recall.recall(1, session, 200).await.unwrap(), []);
     assert_eq!(recall.recall(0, other, 200).await.unwrap().len(), 20);
     delivered(in_flight).await;
+}
+
+pub async fn what_a_topology_gave_up_is_read_back<K: Kind>() {
+    let mut place = Place::<K>::new();
+    let topic = place.topic("dlq", 2);
+    let checked = place.check::<K::DeadLetters>(json!({ "connection": "log", "topic": topic }));
+    let mut sink: K::DeadLetters = place.build(&checked).await.unwrap();
+    let source = |number: usize| Bytes::from(format!("1c9a/0/{number}"));
+    let letter = |number: usize| {
+        let (reason, detail, stage) = (Reason::WRONG_TYPE, "why".into(), "writer".into());
+        let dead = DeadReason { reason, detail, stage, attempts: 3, source: source(number) };
+        Record { dead: Some(Arc::new(dead)), ..record(&format!("d{number}"), number) }
+    };
+    let records: Vec<_> = (0..100).map(letter).collect();
+    // Not waited for: what was submitted before is seen.
+    let in_flight = sink.submit(batch(records.clone())).await;
+    let letters = place.ports.letters().expect("dead letters can be read back");
+    let (mut found, read) = letters.given_up("test", &Vec::new(), 1000).await.unwrap();
+    found.sort_by_key(|given_up| given_up.id);
+    let of =
+        |(number, record): (usize, &Record)| GivenUp { id: record.id, stage: "writer".into(), source: source(number) };
+    assert_eq!(found, records.iter().enumerate().map(of).collect::<Vec<_>>());
+    assert_eq!(letters.given_up("test", &read, 1000).await.unwrap(), (Vec::new(), read.clone()), "nothing came since");
+    let (others, _) = letters.given_up("another", &Vec::new(), 1000).await.unwrap();
+    assert_eq!(others, [], "what others gave up they gave up for themselves");
+    let (newest, _) = letters.given_up("test", &Vec::new(), 10).await.unwrap();
+    assert_eq!(newest.len(), 10, "the newest, evenly over the partitions");
+    assert!(newest.contains(&of((99, &records[99]))));
+    delivered(in_flight).await;
+    let late = letter(100);
+    delivered(sink.submit(batch(vec![late.clone()])).await).await;
+    let (since, _) = letters.given_up("test", &read, 1000).await.unwrap();
+    assert_eq!(since, [of((100, &late))]);
 }
 
 fn alert(device: &str, number: usize) -> Record {

@@ -14,7 +14,8 @@ use crate::keyed::{Effects, Input, Now};
 use crate::position::{Cursor, Position};
 use crate::record::{Reason, Record};
 use crate::retry::Backoff;
-use crate::runtime::cell::{dead, seed_of};
+use crate::runtime::cell::seed_of;
+use crate::runtime::dead_letters::dead;
 use crate::runtime::directory::Directory;
 use crate::runtime::host::{KeyedHost, StepFailure};
 use crate::stage::{Outlet, StageError};
@@ -311,6 +312,9 @@ impl Sessions {
         let hosted = &mut self.stages[stage];
         if record.is_some() && !counted {
             hosted.tally.received += 1;
+        }
+        if record.is_some_and(|record| hosted.spec.common.gave_up_before(record)) {
+            return Ok(Made::default());
         }
         let cause = record.and_then(|r| r.position).or(at.cause).unwrap_or_default();
         let now = Now { log: at.log, wall: at.wall, cursor: &self.cursor, cause };

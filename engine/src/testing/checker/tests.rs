@@ -5,6 +5,7 @@ use crate::ack::Guards;
 use crate::batch::Batch;
 use crate::checkpoint::{CheckpointDelta, CheckpointMeta, Scope, StateStore};
 use crate::position::{Cursor, Epoch, Position, TopicOffset};
+use crate::record::Reason;
 use crate::sink::Submitted;
 use crate::testing::record;
 use crate::testing::world::Message;
@@ -107,11 +108,63 @@ fn poison_that_went_nowhere_is_found() {
 fn an_acknowledgement_of_what_is_nowhere_is_found() {
     let world = World::new(1, 2);
     world.log.append("data", 1, record(DEVICE, 1));
-    world.log.append("dead", 0, record(DEVICE, 2));
+    world.log.append(DEAD, 0, record(DEVICE, 2));
     (1..=2).for_each(|number| acknowledged(&world, number));
     assert_eq!(world.trouble.violations(), [""; 0]);
     acknowledged(&world, 3);
     assert_eq!(world.trouble.violations().len(), 1);
+}
+
+/// The letter that a stage writes of a record that stood at an offset of `data`.
+fn letter(world: &World, stage: &str, offset: i64) -> Record {
+    let position = Position { topic: world.log.id("data"), partition: 0, offset, output: 0 };
+    let record = Record { position: Some(position), ..record(DEVICE, offset as usize) };
+    crate::runtime::dead(&record, &stage.into(), Reason("bad"), "injected", 1)
+}
+
+#[test]
+fn what_is_applied_or_given_up_again_behind_its_letter_is_found() {
+    let world = World::new(1, 1);
+    let of = |offset| letter(&world, "state", offset);
+    world.letters.begin(Epoch(1));
+    world.letters.append(&of(1), Epoch(1));
+    world.letters.begin(Epoch(2));
+    world.letters.append(&of(2), Epoch(2));
+    // The former owner does not know yet.
+    world.letters.append(&of(3), Epoch(1));
+    let had = |stage: &str, offset| {
+        let record = Record { dead: None, ..of(offset) };
+        world.letters.had(stage, &record, Epoch(2))
+    };
+    assert_eq!([1, 2, 3, 4].map(|offset| had("state", offset)), [true, true, false, false]);
+    assert!(!had("another", 1));
+    // Where its answer was lost.
+    world.letters.append(&of(2), Epoch(2));
+    assert_eq!(world.trouble.violations(), [""; 0]);
+    world.letters.append(&of(1), Epoch(2));
+    assert_eq!(world.trouble.violations(), ["state gave up 1 again"]);
+}
+
+#[test]
+fn only_where_something_may_be_mended_a_refused_record_may_be_applied() {
+    for mends in [false, true] {
+        let world = World::new(1, 1);
+        if mends {
+            world.let_mend();
+        }
+        let message = Message { number: 1, device: DEVICE.to_owned(), poison: Poison::Table };
+        world.broker.publish(message);
+        let payload = bytes::Bytes::from_static(br#"{"n":1,"poison":"table"}"#);
+        world.log.append("data", 0, Record { payload, ..record(DEVICE, 1) });
+        let (_, in_log) = world.log.all("data", 0).swap_remove(0);
+        let batch = Batch::new(0, vec![in_log], Guards::default());
+        for table in [&world.tables.state, &world.tables.shaped, &world.tables.history] {
+            table.apply_mended(&batch, Epoch(1), |_| true, |_| ());
+        }
+        check(&world);
+        let of_tables = |violation: &String| violation.contains("effects");
+        assert_eq!(world.trouble.violations().iter().filter(|v| of_tables(v)).count(), if mends { 0 } else { 3 });
+    }
 }
 
 /// A world whose table and checkpoint of partition 0 have come up to these offsets of `data`.

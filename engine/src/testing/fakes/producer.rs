@@ -19,7 +19,7 @@ use crate::position::Partition;
 use crate::record::{EventId, Kind, Record};
 use crate::source::{Acker, Source, SourceBatch, SourceError, SourceEvent, SourceReader};
 use crate::testing::checker;
-use crate::testing::world::{Message, World};
+use crate::testing::world::{DEAD, Message, World};
 
 const MARK_EVERY: Duration = Duration::from_secs(1);
 const SESSION: Ulid = Ulid(7);
@@ -108,7 +108,7 @@ impl Reader {
             let Some(message) = self.world.broker.next(self.behind) else { break };
             self.behind = Some(message.number);
             let record = record_of(&message, now);
-            if self.world.log.recall("data", &record) || self.world.log.recall("dead", &record) {
+            if self.world.log.recall("data", &record) || self.world.log.recall(DEAD, &record) {
                 self.world.broker.acknowledge(connection, message.number);
                 continue;
             }

@@ -15,7 +15,7 @@ use crate::context::BuildContext;
 use crate::position::Epoch;
 use crate::record::{Kind, Reason, Record};
 use crate::sink::{Completion, Sink, Submitted};
-use crate::testing::world::{Superseded, World, journal};
+use crate::testing::world::{DEAD, Superseded, World, journal};
 
 /// Appends to one topic of the log.
 ///
@@ -43,12 +43,16 @@ impl SimRouter {
         cx.ports.offer_journal(&cx.stage, journal(&world.log, topic));
         let owned: &[&str] = match topic {
             "data" => &["data", "marks"],
-            "dead" => &[],
+            DEAD => &[],
             other => &[other],
         };
         for topic in owned {
             // Of an owner that comes too late every write is refused: here nothing is to be done.
             let _ = world.log.take_over(topic, cx.epoch);
+        }
+        if topic == DEAD {
+            world.letters.begin(cx.epoch);
+            cx.ports.offer_letters(world.letters.clone());
         }
         SimRouter { world: world.clone(), topic, epoch: cx.epoch, window, wire: Arc::default() }
     }
@@ -126,13 +130,13 @@ async fn write(world: &World, topic: &'static str, batch: &Batch, epoch: Epoch) 
     let lost = world.trouble.loses_answer(topic);
     let upto = if lost { world.trouble.between(0, batch.len() as u64) as usize } else { batch.len() };
     for record in &batch.records[..upto] {
-        if record.dead.is_some() && topic != "dead" {
+        if record.dead.is_some() && topic != DEAD {
             continue;
         }
         world.trouble.step().await;
         let written = match topic {
-            "dead" => {
-                world.log.append(topic, 0, record.clone());
+            DEAD => {
+                world.letters.append(record, epoch);
                 Ok(())
             }
             "data" if record.kind == Kind::Mark => mark(world, record, epoch, lost),

@@ -6,10 +6,12 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::batch::Batch;
+use crate::context::BuildContext;
 use crate::position::{Cursor, Epoch, Partition};
 use crate::record::Reason;
 use crate::sink::{Completion, Sink, Submitted};
 use crate::stage::StageError;
+use crate::testing::number_of;
 use crate::testing::world::{Poison, SimTable, World};
 
 use super::router::through;
@@ -19,6 +21,7 @@ pub struct SimTableSink {
     world: Arc<World>,
     table: Arc<SimTable>,
     name: &'static str,
+    stage: Arc<str>,
     epoch: Epoch,
     window: usize,
     /// When the last batch is through.
@@ -28,10 +31,16 @@ pub struct SimTableSink {
 }
 
 impl SimTableSink {
-    /// A sink to `table`, which is `name` in the world's troubles, for the owner of an epoch; `window` batches in flight.
-    pub fn new(world: &Arc<World>, table: &Arc<SimTable>, name: &'static str, epoch: Epoch, window: usize) -> Self {
-        let (world, table) = (world.clone(), table.clone());
-        SimTableSink { world, table, name, epoch, window, last: None, turn: Arc::default() }
+    /// A sink to `table`, which is `name` in the world's troubles; `window` batches in flight.
+    pub fn new(
+        world: &Arc<World>,
+        table: &Arc<SimTable>,
+        name: &'static str,
+        cx: &BuildContext,
+        window: usize,
+    ) -> Self {
+        let (world, table, stage, epoch) = (world.clone(), table.clone(), cx.stage.clone(), cx.epoch);
+        SimTableSink { world, table, name, stage, epoch, window, last: None, turn: Arc::default() }
     }
 }
 
@@ -46,7 +55,7 @@ impl Sink for SimTableSink {
         assert!(!poison, "injected: a record that the table cannot take");
         let at = through(&mut self.last, self.world.trouble.delay());
         let (world, table, name, epoch) = (self.world.clone(), self.table.clone(), self.name, self.epoch);
-        let turn = self.turn.clone();
+        let (turn, stage) = (self.turn.clone(), self.stage.clone());
         async move {
             sleep_until(at).await;
             let writing = turn.lock().await;
@@ -54,7 +63,17 @@ impl Sink for SimTableSink {
                 return retry("injected: the table is away");
             }
             world.trouble.step().await;
-            let answer = table.apply(&batch, epoch);
+            let answer = table.apply_mended(
+                &batch,
+                epoch,
+                |record| world.is_mended(record),
+                |record| {
+                    if world.letters.had(&stage, record, epoch) {
+                        let number = number_of(record);
+                        world.trouble.violation(format!("{stage} applied {number}, which it had given up"));
+                    }
+                },
+            );
             world.trouble.note(|| {
                 let numbers: Vec<_> = batch.records.iter().map(|r| r.position.map_or(-1, |p| p.offset)).collect();
                 format!("{name}/{} {numbers:?} behind {:?}: {answer:?}", batch.partition, batch.previous)

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! Every life but the last has troubles of its own: panics, failed, late and lost answers, slow writes, outages, stores
-//! that are rolled back, partitions that are given up drained or not and come back, another instance that takes the
-//! topology over while this one goes on; it ends in a crash, at a random instant or between any two effects that it has,
-//! or in a drain under load. The last one is healthy, brings everything to its end, and then the world is checked.
+//! that are rolled back, records that are refused until what is wrong with them is mended, partitions that are given up
+//! drained or not and come back, another instance that takes the topology over while this one goes on; it ends in a
+//! crash, at a random instant or between any two effects that it has, or in a drain under load. The last one is healthy,
+//! brings everything to its end, and then the world is checked.
 
 mod life;
 mod load;
@@ -67,6 +68,9 @@ fn play(seed: u64, notes: bool) -> Arc<World> {
 /// All lives of a world, and what is left of it in the end.
 fn live(world: &Arc<World>) {
     bound_sessions(world);
+    if world.trouble.between(0, 1) == 0 {
+        world.let_mend();
+    }
     let load = Load::new(world);
     let lives = world.trouble.between(1, 3);
     let mut base = BASE;

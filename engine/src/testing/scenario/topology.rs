@@ -8,7 +8,7 @@ use crate::registry::{SessionLimits, StageFactory};
 use crate::runtime::Capacity;
 use crate::stage::Outlet;
 use crate::testing::fakes::{SimKeyed, SimProcessor, SimProducer, SimRouter, SimShape, SimSource, SimTableSink};
-use crate::testing::world::{SimTable, World};
+use crate::testing::world::{DEAD, SimTable, World};
 use crate::testing::{PlanBuilder, keyed, processor, sink, source};
 use crate::topology::Plan;
 
@@ -16,7 +16,7 @@ fn table(world: &Arc<World>, table: &Arc<SimTable>, name: &'static str, window: 
     let (world, table) = (world.clone(), table.clone());
     sink(move |cx: &BuildContext| {
         world.trouble.maybe_panic(name);
-        Ok(SimTableSink::new(&world, &table, name, cx.epoch, window))
+        Ok(SimTableSink::new(&world, &table, name, cx, window))
     })
 }
 
@@ -38,7 +38,7 @@ pub(super) fn plan(world: &Arc<World>) -> Plan {
     let max_records = world.trouble.between(1, 8) as usize;
     let passivate_after = Duration::from_secs(world.trouble.between(0, 6));
     let limits = SessionLimits { passivate_after, ..world.limits() };
-    PlanBuilder::new(world.state.clone(), router(world, "dead", window))
+    PlanBuilder::new(world.state.clone(), router(world, DEAD, window))
         .stage("ingress", &[], source(move |cx| Ok(SimProducer::new(&a, cx))))
         .stage("clean", &["ingress"], processor(move |_| Ok(SimProcessor { world: b.clone() })))
         .stage("router", &["clean"], router(world, "data", window))

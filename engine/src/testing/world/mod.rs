@@ -1,17 +1,21 @@
 //! What survives a process in a simulation: the log, the stores, the broker in front, and the troubles that befall them.
 
 mod broker;
+mod letters;
 mod life;
 mod log;
 mod state;
 mod table;
 mod trouble;
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::record::{EventId, Record};
 use crate::registry::SessionLimits;
 
 pub use broker::{Broker, Message, Poison};
+pub use letters::{DEAD, SimLetters};
 pub(crate) use log::journal;
 pub use log::{SimLog, Superseded};
 pub use state::SimState;
@@ -26,6 +30,8 @@ pub struct World {
     pub trouble: Arc<Trouble>,
     /// The log.
     pub log: Arc<SimLog>,
+    /// The dead letters, which are a topic of the log.
+    pub letters: Arc<SimLetters>,
     /// The broker that the ingress reads.
     pub broker: Arc<Broker>,
     /// Claims and checkpoints.
@@ -34,6 +40,8 @@ pub struct World {
     pub tables: Tables,
     limits: OnceLock<SessionLimits>,
     copies: Mutex<Vec<Copy>>,
+    /// What is wrong with records may be mended here; then, of which it is.
+    mended: Mutex<Option<BTreeSet<EventId>>>,
 }
 
 /// What was in the store of checkpoints and of the table behind the keyed stage at one instant.
@@ -57,8 +65,11 @@ impl World {
     /// An empty world with the troubles of `seed`; every topic has `partitions` partitions.
     pub fn new(seed: u64, partitions: i32) -> Arc<World> {
         let trouble = Arc::new(Trouble::new(seed));
+        let log = Arc::new(SimLog::new(partitions, trouble.clone()));
         Arc::new(World {
-            log: Arc::new(SimLog::new(partitions, trouble.clone())),
+            letters: SimLetters::new(&log, &trouble),
+            mended: Mutex::default(),
+            log,
             broker: Arc::default(),
             state: Arc::new(SimState::new(trouble.clone())),
             tables: Tables::default(),
@@ -83,6 +94,28 @@ impl World {
     /// device's last session, and not of those before.
     pub fn forgets(&self) -> bool {
         self.limits.get().is_some()
+    }
+
+    /// What is wrong with a record that a table refuses may be mended, at any time.
+    pub fn let_mend(&self) {
+        self.mended().get_or_insert_default();
+    }
+
+    /// Whether it may.
+    pub fn mends(&self) -> bool {
+        self.mended().is_some()
+    }
+
+    /// Whether what was wrong with a record is mended by now. Once it is, it stays so.
+    pub fn is_mended(&self, record: &Record) -> bool {
+        let now = self.mends() && self.trouble.between(0, 2) == 0;
+        let mut mended = self.mended();
+        let Some(mended) = &mut *mended else { return false };
+        mended.contains(&record.id) || (now && mended.insert(record.id))
+    }
+
+    fn mended(&self) -> MutexGuard<'_, Option<BTreeSet<EventId>>> {
+        self.mended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keeps a copy of the store that has the checkpoints and the table behind the keyed stage.

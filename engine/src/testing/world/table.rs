@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::batch::Batch;
-use crate::position::{Cursor, Epoch, Partition, TopicId, TopicOffset};
+use crate::position::{Cursor, Epoch, Partition, Position, TopicId, TopicOffset};
 use crate::record::{Kind, Reason, Record};
 use crate::sink::{Rejection, Submitted};
 
@@ -37,6 +37,17 @@ pub(super) struct TableCopy {
 impl SimTable {
     /// The script: fenced, gap, wrong type, then what is new.
     pub fn apply(&self, batch: &Batch, epoch: Epoch) -> Submitted {
+        self.apply_mended(batch, epoch, |_| false, |_| ())
+    }
+
+    /// [`SimTable::apply`] where what was wrong with some records may have been mended; `told` hears of each effect.
+    pub fn apply_mended(
+        &self,
+        batch: &Batch,
+        epoch: Epoch,
+        is_mended: impl Fn(&Record) -> bool,
+        mut told: impl FnMut(&Record),
+    ) -> Submitted {
         let mut inner = self.lock();
         if let Err(by) = inner.own(batch.partition, epoch) {
             return Submitted::Fatal(format!("fenced: {epoch} by {by}"));
@@ -47,7 +58,15 @@ impl SimTable {
                 return Submitted::Gap { detail: format!("previous {offset}/{output}, stored {guard:?}") };
             }
         }
-        let is_bad = |r: &Record| r.dead.is_none() && Poison::of(&r.payload) == Poison::Table;
+        let before = inner.guards.clone();
+        let at = |p: &Position| ((p.topic, p.partition), (p.offset, p.output));
+        let is_there = |p: &Position| before.get(&at(p).0).is_some_and(|stored| *stored >= at(p).1);
+        let is_bad = |r: &Record| {
+            r.dead.is_none()
+                && !r.position.as_ref().is_some_and(is_there)
+                && Poison::of(&r.payload) == Poison::Table
+                && !is_mended(r)
+        };
         let reject = |(index, _)| Rejection {
             index,
             reason: Reason::WRONG_TYPE,
@@ -58,15 +77,11 @@ impl SimTable {
         if !bad.is_empty() {
             return Submitted::Rejected { records: bad, others_applied: false };
         }
-        let before = inner.guards.clone();
         for record in &batch.records {
-            let Some(position) = record.position else { continue };
-            let key = (position.topic, position.partition);
-            let at = (position.offset, position.output);
-            if before.get(&key).is_some_and(|stored| *stored >= at) {
-                continue;
-            }
+            let Some(position) = record.position.as_ref().filter(|p| !is_there(p)) else { continue };
+            let (key, at) = at(position);
             if record.dead.is_none() && record.kind != Kind::Mark {
+                told(record);
                 inner.effects.push((record.clone(), epoch));
             }
             inner.guards.insert(key, at);
