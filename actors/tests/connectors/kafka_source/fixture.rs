@@ -267,9 +267,16 @@ impl Fixture {
         Ok(Driven { reader, acker })
     }
 
-    /// Builds a source that is to start.
+    /// Builds a source that is to start. A broker that stood still may take a while to answer: that is tried again.
     pub(super) async fn start(&self) -> Driven {
-        self.build(Options::default()).await.unwrap()
+        let end = std::time::Instant::now() + DEADLINE;
+        loop {
+            match self.build(Options::default()).await {
+                Ok(source) => return source,
+                Err(BuildError::Unavailable(_)) if std::time::Instant::now() < end => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 }
 
