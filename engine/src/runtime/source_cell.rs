@@ -400,9 +400,11 @@ impl Reading<'_> {
     /// when everything sent on from the partitions before is resolved, so that no letter is on its way.
     async fn read_letters_back(&self) {
         let StageCommon { dead_letters, cx, .. } = self.common;
-        let Some(letters) = cx.ports.letters().filter(|_| !faults::mutant("forget_letters")) else { return };
         let mut backoff = self.common.backoff();
-        while let Err(why) = dead_letters.before.read_back(&*letters, &cx.topology).await {
+        loop {
+            // Anew for each try: their stage may have been built again.
+            let Some(letters) = cx.ports.letters().filter(|_| !faults::mutant("forget_letters")) else { return };
+            let Err(why) = dead_letters.before.read_back(&*letters, &cx.topology).await else { break };
             let why = format!("the dead letters cannot be read back: {why}");
             self.common.wait(&mut backoff, Reason("unavailable"), &why, None).await;
         }
