@@ -141,6 +141,12 @@ async fn a_topic_that_is_deleted_is_made_again_and_no_letter_is_lost() {
     for deleted in admin.delete_topics(&[topic.as_str()], &AdminOptions::new()).await.unwrap() {
         deleted.unwrap();
     }
+    // Until the broker itself has heard of it, it takes what is written there.
+    eventually(SOON, "the broker to know that the topic is gone", async || {
+        let metadata = admin.inner().fetch_metadata(Some(&topic), SOON).unwrap();
+        metadata.topics()[0].error().map(drop)
+    })
+    .await;
     let answer = sink.submit(letter(2)).await;
     let answer = tokio::time::timeout(SOON * 2, answer).await.expect("the client does not wait for ever");
     assert!(matches!(answer, Submitted::Fatal(_)), "{answer:?}");

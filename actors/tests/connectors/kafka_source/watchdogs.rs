@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewPartitions};
 use telemill_engine::source::{Acker, ResumeAt, SourceError, SourceEvent};
-use telemill_services::Kafka;
+use telemill_engine::stage::BuildError;
+use telemill_services::{Kafka, eventually};
 
 use super::driven::{Driven, numbers};
 use super::fixture::{DEADLINE, Fixture, Options};
@@ -74,7 +75,12 @@ async fn a_source_is_closed_in_time_while_its_broker_stands_still() {
     kafka.cont();
     // The last commit may have reached the broker all the same.
     fixture.produce(&fixture.topics[0], 0, 1, START + 1).await;
-    let mut source = fixture.start().await;
+    let mut source =
+        eventually(DEADLINE, "the broker to answer again", async || match fixture.build(Options::default()).await {
+            Err(BuildError::Unavailable(_)) => None,
+            built => Some(built.unwrap()),
+        })
+        .await;
     read_until(&mut source, 1).await;
     source.close().await;
 }
