@@ -88,6 +88,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("linger.ms", STAGE),
     ("compression.codec", STAGE),
     ("compression.type", STAGE),
+    ("statistics.interval.ms", "Telemill sets it: it tells whether a source is stuck on its way into its group"),
     ("group.id", STAGE),
     ("group.instance.id", STAGE),
     ("group.protocol", OFFSETS),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use telemill_engine::position::Partition;
@@ -18,6 +19,7 @@ use telemill_engine::source::SourceError;
 
 use super::commit;
 use super::contexts::{Complaints, log};
+use super::joining::Joining;
 use super::shared::Shared;
 use super::wait::wait_until;
 
@@ -30,14 +32,19 @@ const POLL: Duration = Duration::from_millis(100);
 pub(super) struct MemberContext {
     shared: Arc<Shared>,
     complaints: Arc<Complaints>,
+    joining: Joining,
     /// The member is being closed: nothing is waited for any more.
     is_closing: AtomicBool,
 }
 
 /// Connects the member. It joins when [`run`] polls it.
 pub(super) fn member(shared: &Arc<Shared>, complaints: &Arc<Complaints>) -> KafkaResult<Arc<Member>> {
-    let context =
-        MemberContext { shared: shared.clone(), complaints: complaints.clone(), is_closing: AtomicBool::new(false) };
+    let context = MemberContext {
+        shared: shared.clone(),
+        complaints: complaints.clone(),
+        joining: Joining::default(),
+        is_closing: AtomicBool::new(false),
+    };
     Member::from_config_and_context(&shared.setup.group_client(), context).map(Arc::new)
 }
 
@@ -79,6 +86,17 @@ impl ClientContext for MemberContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         self.complaints.hear(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let Some(group) = statistics.cgrp else { return };
+        if self.joining.is_stuck(&group, Instant::now()) {
+            let setup = &self.shared.setup;
+            self.shared.fail(SourceError::Unavailable(format!(
+                "the client waits for the metadata of topic `{}`, which it does not ask for again; joining group `{}` anew",
+                setup.topics[0].name, setup.group
+            )));
+        }
     }
 }
 

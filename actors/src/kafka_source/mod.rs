@@ -22,6 +22,7 @@ mod contexts;
 mod fences;
 mod fetch;
 mod group;
+mod joining;
 mod keeper;
 mod presence;
 mod reader;

@@ -13,6 +13,7 @@ use rdkafka::ClientConfig;
 use telemill_engine::peers::Peer;
 
 use super::fences::Fences;
+use super::joining;
 use crate::kafka::connection::KafkaConnection;
 use crate::log::reading::Reading;
 
@@ -65,6 +66,7 @@ impl Setup {
             .set("heartbeat.interval.ms", (session / 10).clamp(500, 3000).to_string())
             // Also how long the group waits for a member that drains; polling itself never takes as long.
             .set("max.poll.interval.ms", (session * 2).to_string())
+            .set("statistics.interval.ms", joining::SAID_EVERY.as_millis().to_string())
             // Its partitions are paused as soon as they are assigned: the little that arrives before is dropped.
             .set("queued.min.messages", "1")
             .set("queued.max.messages.kbytes", "16")
