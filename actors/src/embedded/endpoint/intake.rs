@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use telemill_engine::batch::Previous;
@@ -22,9 +21,9 @@ use tokio::sync::{Notify, watch};
 use ulid::Ulid;
 
 use super::peer::Peer;
-use crate::ingress::Mark;
 use crate::ingress::payload::Unfit;
 use crate::ingress::pulse::Span;
+use crate::ingress::{Ids, Mark};
 use crate::log::message::no_device;
 
 /// The one partition.
@@ -111,7 +110,7 @@ pub(crate) struct Intake {
 struct Inner {
     queue: VecDeque<Entry>,
     bytes: usize,
-    ids: ulid::Generator,
+    ids: Ids,
     /// The number of the last production.
     produced: u64,
     /// The number of the last one that is safe.
@@ -142,8 +141,8 @@ enum Assignment {
 impl Intake {
     /// An empty one, of the stage that is named in dead letters.
     pub(crate) fn new(stage: Arc<str>, now: Timestamp) -> Self {
-        let mut ids = ulid::Generator::new();
-        let EventId(session) = next_id(&mut ids, now);
+        let mut ids = Ids::default();
+        let EventId(session) = ids.next(now);
         let inner = Inner {
             queue: VecDeque::new(),
             bytes: 0,
@@ -189,7 +188,7 @@ impl Intake {
                     payload_hash: draft.payload_hash,
                 };
                 let owed = draft.packet_id.map(|_| from.clone());
-                let id = next_id(&mut inner.ids, now);
+                let id = inner.ids.next(now);
                 let item = self.item(draft, id, origin, now);
                 inner.bytes += item.weight();
                 inner.queue.push_back(Entry { item, owed });
@@ -258,7 +257,7 @@ impl Intake {
                 last.span.time = span.time;
                 return;
             }
-            let id = next_id(&mut inner.ids, span.time);
+            let id = inner.ids.next(span.time);
             let item = Item::Mark(Mark { id, slot: SLOT, slot_session: self.session, span });
             inner.bytes += item.weight();
             inner.queue.push_back(Entry { item, owed: None });
@@ -397,13 +396,6 @@ fn ending(rebuild: Option<&str>) -> Result<SourceEvent, SourceError> {
         None => Ok(SourceEvent::End),
         Some(why) => Err(SourceError::Unavailable(why.to_owned())),
     }
-}
-
-/// An id for what arrives at `now`: higher than all before it, also when the clock was set back.
-fn next_id(ids: &mut ulid::Generator, now: Timestamp) -> EventId {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(now.as_millis());
-    let id = ids.generate_from_datetime(time);
-    EventId(id.unwrap_or_else(|overflow| overflow.commit_overflow_increment()))
 }
 
 #[cfg(test)]
