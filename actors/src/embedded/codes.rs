@@ -33,6 +33,11 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "An endpoint that other machines can reach has to know who connects: configure `auth` or client certificates under \
          `tls`, or listen on a loopback address.",
     ),
+    (
+        "history_cut",
+        "The histories of all devices took more than `history_size`. What is older than the second in the line was removed, \
+         so that nine tenths of it are left; the last states stay.",
+    ),
     ("kafka_source::long_group", "The name of a group on the embedded log has at most 1024 bytes."),
     (
         "mqtt_endpoint::accept",

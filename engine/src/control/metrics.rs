@@ -71,6 +71,10 @@ fn describe() {
     describe_gauge!("telemill_devices_online", "Devices seen within offline_after");
     describe_gauge!("telemill_alerts", "Alerts pending or firing");
     describe_gauge!("telemill_kafka_lag_records", "Records behind the end of a partition");
+    describe_counter!(
+        "telemill_store_history_cut_total",
+        "Messages that left the embedded device store's history because it took more than `history_size`"
+    );
     describe_gauge!("telemill_store_bytes", "What the tables of the embedded device store take on disk, by space");
     describe_gauge!("telemill_deploy_last_successful", "Whether the last deploy succeeded");
     describe_gauge!("telemill_build_info", "The version that runs");

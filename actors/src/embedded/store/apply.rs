@@ -1,6 +1,6 @@
 //! Applies one batch behind its guard, within one write: all of it or nothing.
 //!
-//! Everything that may refuse comes before the first row is written. A history is trimmed by a number in the device's
+//! A history is trimmed by a number in the device's
 //! entry that hides what is older; the rows are removed when they are worth a scan (`docs/formats.md`, "Retention").
 
 use std::collections::HashMap;
@@ -19,8 +19,9 @@ use super::entry::{
 };
 use super::guard::GuardKey;
 use super::hub::Hub;
+use super::weight::Change;
 use crate::device_store::is_written;
-use crate::embedded::disk::{KeyRange, Read, Tx};
+use crate::embedded::disk::{KeyRange, Read, Row, Tx};
 
 /// A batch on its way into the directory.
 pub(super) struct Applying {
@@ -62,8 +63,9 @@ impl Applying {
         let applies =
             |record: &Record| is_written(record) && moved.as_ref().is_none_or(|(_, stored, _)| !stored.has(record));
         let mut shares = self.shares(tx, applies)?;
+        let mut change = Change::default();
         for share in &mut shares {
-            self.clear_late(tx, share)?;
+            self.clear_late(tx, share, &mut change)?;
         }
         let mut messages = Vec::new();
         for record in self.batch.records.iter().filter(|record| applies(record)) {
@@ -72,13 +74,18 @@ impl Applying {
                 None => Bytes::from(envelope::message_of(record).into_owned()),
             };
             let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
+            // With a guard nothing is applied twice.
+            if self.guard.is_some() || tx.get(HISTORY, &key)?.is_none() {
+                change.add(&key, &message);
+            }
             tx.insert(HISTORY, key, message.clone());
             messages.push((record.device.clone(), message));
         }
         // Behind the rows: what of them is trimmed at once is removed, too.
         for share in shares {
-            self.write_entry(tx, share)?;
+            self.write_entry(tx, share, &mut change)?;
         }
+        change.write(tx)?;
         if let Some((key, _, guard)) = &moved {
             key.write(tx, guard);
         }
@@ -111,27 +118,27 @@ impl Applying {
     }
 
     /// Removes what is hidden or expired where a new record would otherwise bring it back.
-    fn clear_late(&self, tx: &mut Tx<'_>, share: &mut Share) -> Result<(), Refusal> {
+    fn clear_late(&self, tx: &mut Tx<'_>, share: &mut Share, change: &mut Change) -> Result<(), Refusal> {
         let device = &self.batch.records[share.last].device;
         let entry = &mut share.entry;
         if entry.has_expired(self.now) {
-            remove(tx, seconds_from(device, 0))?;
+            remove(tx, seconds_from(device, 0), change)?;
             (entry.hidden_below, entry.removed_below) = (0, 0);
         } else if share.oldest < entry.hidden_below {
-            remove(tx, seconds(device, entry.removed_below, entry.hidden_below))?;
+            remove(tx, seconds(device, entry.removed_below, entry.hidden_below), change)?;
             (entry.hidden_below, entry.removed_below) = (0, entry.hidden_below);
         }
         Ok(())
     }
 
     /// The device's new state, and what becomes of its history.
-    fn write_entry(&self, tx: &mut Tx<'_>, share: Share) -> Result<(), Refusal> {
+    fn write_entry(&self, tx: &mut Tx<'_>, share: Share, change: &mut Change) -> Result<(), Refusal> {
         let record = &self.batch.records[share.last];
         let (device, mut entry) = (&record.device, share.entry);
         entry.removed_below = entry.removed_below.min(share.oldest);
         entry.hidden_below = entry.hidden_below.max(share.newest.saturating_sub(self.retention.history));
         if entry.hidden_below.saturating_sub(entry.removed_below) >= self.retention.slack {
-            remove(tx, seconds(device, entry.removed_below, entry.hidden_below))?;
+            remove(tx, seconds(device, entry.removed_below, entry.hidden_below), change)?;
             entry.removed_below = entry.hidden_below;
         }
         let expires = self.retention.expires(self.now);
@@ -152,8 +159,16 @@ impl Applying {
     }
 }
 
-fn remove(tx: &mut Tx<'_>, range: KeyRange) -> Result<(), Refusal> {
-    let keys: Vec<Bytes> = tx.rows(HISTORY, range).map(|row| row.map(|(key, _)| key)).collect::<Result<_, _>>()?;
-    keys.into_iter().for_each(|key| tx.remove(HISTORY, key));
+fn remove(tx: &mut Tx<'_>, range: KeyRange, change: &mut Change) -> Result<(), Refusal> {
+    let rows: Vec<Row> = tx.rows(HISTORY, range).collect::<Result<_, _>>()?;
+    remove_rows(tx, rows, change);
     Ok(())
+}
+
+/// Removes rows of the history.
+pub(super) fn remove_rows(tx: &mut Tx<'_>, rows: Vec<Row>, change: &mut Change) {
+    for (key, message) in rows {
+        change.remove(&key, &message);
+        tx.remove(HISTORY, key);
+    }
 }

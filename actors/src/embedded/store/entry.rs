@@ -84,6 +84,12 @@ pub(super) fn history_key(device: &DeviceId, secs: u64, id: EventId, message: &[
     key.freeze()
 }
 
+/// The second in the key of a message.
+pub(super) fn second_of(history_key: &[u8]) -> Option<u64> {
+    let at = history_key.len().checked_sub(8 + 16 + 8)?;
+    history_key[at..].first_chunk().map(|second| u64::from_be_bytes(*second))
+}
+
 /// The keys of a device's history from one second up to and without another.
 pub(super) fn seconds(device: &DeviceId, from: u64, to: u64) -> KeyRange {
     let key = |secs| {
@@ -159,6 +165,7 @@ mod tests {
             key("e", 0, 0),
         ];
         assert!(sorted.is_sorted(), "{sorted:?}");
+        assert_eq!(second_of(&key("d", 258, 1)), Some(258));
         assert_ne!(key("d", 1, 1), history_key(&device("d"), 1, id(1), b"n"), "another message is another key");
     }
 

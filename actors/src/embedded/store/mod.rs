@@ -18,6 +18,8 @@ mod entry;
 mod guard;
 mod hub;
 mod sweep;
+mod trim;
+mod weight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,7 @@ use telemill_engine::faults;
 use telemill_engine::position::{Cursor, Epoch, Partition};
 use telemill_engine::sink::{Completion, Sink, Submitted};
 use telemill_engine::stage::{BuildError, Component, StageError};
-use telemill_engine::topology::HumanDuration;
+use telemill_engine::topology::{ByteSize, HumanDuration};
 use thiserror::Error;
 
 use super::EmbeddedConnection;
@@ -54,6 +56,10 @@ pub struct EmbeddedWriterSpec {
     /// How far back a device's history reaches, in whole seconds; also how long it stays once the device falls silent.
     #[serde(default = "settings::default_history")]
     pub history: HumanDuration,
+    /// The most that the histories of all devices may take together, keys and messages, 1 MiB or more; beyond it the oldest
+    /// goes first. Without it only `history` bounds them.
+    #[serde(default)]
+    pub history_size: Option<ByteSize>,
     /// How many batches may be on their way at once, 1 to 32.
     #[serde(default = "settings::default_window")]
     pub window: usize,
@@ -64,8 +70,11 @@ pub struct EmbeddedWriterSpec {
 pub struct EmbeddedWriterConfig {
     connection: Arc<EmbeddedConnection>,
     history: Duration,
+    history_size: Option<u64>,
     window: usize,
 }
+
+const LEAST_HISTORY_SIZE: u64 = 1 << 20;
 
 /// See the module.
 pub struct EmbeddedWriter {
@@ -89,17 +98,24 @@ impl Component for EmbeddedWriter {
 
     fn check(spec: EmbeddedWriterSpec, cx: &mut CheckContext<'_>) -> Option<EmbeddedWriterConfig> {
         let history = settings::check(spec.history, spec.window, "4 keeps the disk busy", cx);
+        let history_size = spec.history_size.map(u64::from);
+        let has_room = history_size.is_none_or(|size| size >= LEAST_HISTORY_SIZE);
+        if !has_room {
+            let hint = "write a size such as 1GiB, or leave it out";
+            cx.problem("history_size", "redis_writer::bad_history_size", "history_size is less than 1 MiB", hint);
+        }
         let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection)?;
-        Some(EmbeddedWriterConfig { connection, history: history?, window: spec.window })
+        has_room.then_some(EmbeddedWriterConfig { connection, history: history?, history_size, window: spec.window })
     }
 
     async fn build(checked: &EmbeddedWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {
         let disk = checked.connection.disk().await?;
         let hub = disk.shared::<Hub>(Arc::default);
+        weight::ensure(&disk).await?;
         let retention = Retention::new(checked.history);
         cx.ports.offer_device_store(Arc::new(Devices::new(disk.clone(), hub.clone(), cx.clock.clone())));
         Ok(EmbeddedWriter {
-            _sweep: Sweep::start(disk.clone(), cx, retention),
+            _sweep: Sweep::start(disk.clone(), cx, retention, checked.history_size),
             disk,
             hub,
             topology: cx.topology.clone(),
@@ -173,6 +189,15 @@ enum Refusal {
     Unreadable(String),
     #[error("{0}")]
     Disk(#[from] DiskError),
+}
+
+impl From<Refusal> for BuildError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Disk(error) => error.into(),
+            refusal => BuildError::Impossible(refusal.to_string()),
+        }
+    }
 }
 
 fn submitted(written: Result<(), Refusal>) -> Submitted {

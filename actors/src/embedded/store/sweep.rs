@@ -1,4 +1,4 @@
-//! Removes the history of devices that fell silent, and says how much the store takes.
+//! Removes the history of devices that fell silent, cuts that of all where it is too much, and says what the store takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,28 +10,52 @@ use telemill_engine::device_id::DeviceId;
 use tokio::task::JoinHandle;
 
 use super::Refusal;
+use super::apply::remove_rows;
 use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, seconds_from};
-use crate::embedded::disk::{Disk, KeyRange, Read, Tx};
+use super::trim::trim;
+use super::weight::Change;
+use crate::embedded::disk::{Disk, KeyRange, Read, Row, Tx};
 
 /// The most rows that one write removes: all who write wait for it.
 const ROWS: usize = 2_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The same where the history may take only so much.
+const PAUSE_WITH_LIMIT: Duration = Duration::from_secs(5);
 
 /// The task that sweeps, for as long as this is kept.
 pub(super) struct Sweep(JoinHandle<()>);
 
 impl Sweep {
-    pub(super) fn start(disk: Arc<Disk>, cx: &BuildContext, retention: Retention) -> Self {
-        let pause = Duration::from_secs(retention.step).min(LONGEST_PAUSE);
+    /// Sweeps, and cuts the history to `limit` bytes where there is one.
+    pub(super) fn start(disk: Arc<Disk>, cx: &BuildContext, retention: Retention, limit: Option<u64>) -> Self {
+        let longest = if limit.is_some() { PAUSE_WITH_LIMIT } else { LONGEST_PAUSE };
+        let pause = Duration::from_secs(retention.step).min(longest);
         let (clock, topology, stage) = (cx.clock.clone(), cx.topology.to_string(), cx.stage.to_string());
         Sweep(tokio::spawn(async move {
             loop {
                 if let Err(error) = sweep(&disk, &clock).await {
                     tracing::debug!(code = "store_sweep", %error, "cannot remove expired history now");
                 }
+                let labels = [("topology", topology.clone()), ("stage", stage.clone())];
+                if let Some(limit) = limit {
+                    match trim(&disk, limit).await {
+                        Ok(None) => {}
+                        Ok(Some(cut)) => {
+                            tracing::info!(
+                                code = "history_cut",
+                                stage,
+                                before = cut.before,
+                                messages = cut.messages,
+                                "the history takes more than `history_size`: the oldest was removed"
+                            );
+                            metrics::counter!("telemill_store_history_cut_total", &labels).increment(cut.messages);
+                        }
+                        Err(error) => tracing::debug!(code = "store_sweep", %error, "cannot cut the history now"),
+                    }
+                }
                 for space in [DEVICES, HISTORY, EXPIRY] {
-                    let labels =
-                        [("topology", topology.clone()), ("stage", stage.clone()), ("space", space.0.to_owned())];
+                    let [topology, stage] = labels.clone();
+                    let labels = [topology, stage, ("space", space.0.to_owned())];
                     metrics::gauge!("telemill_store_bytes", &labels).set(disk.space_bytes(space) as f64);
                 }
                 tokio::time::sleep(pause).await;
@@ -64,7 +88,7 @@ fn due(from: &impl Read, now: u64, limit: usize) -> Result<Vec<Bytes>, Refusal> 
 
 /// Removes up to [`ROWS`] rows of history that have expired. A device is done when nothing of its history is left.
 fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
-    let mut room = ROWS;
+    let (mut room, mut change) = (ROWS, Change::default());
     for key in due(tx, now, ROWS)? {
         let device = DeviceId::new(key.get(8..).unwrap_or_default());
         let device =
@@ -73,16 +97,16 @@ fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
         // One that was put off has another key.
         if let Some(entry) = entry.filter(|entry| entry.expires.to_be_bytes() == key[..8]) {
             let rows = tx.rows(HISTORY, seconds_from(&device, 0)).take(room);
-            let rows: Vec<Bytes> = rows.map(|row| row.map(|(key, _)| key)).collect::<Result<_, _>>()?;
+            let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
             room -= rows.len();
-            rows.into_iter().for_each(|key| tx.remove(HISTORY, key));
+            remove_rows(tx, rows, &mut change);
             if room == 0 {
-                return Ok(());
+                break;
             }
             let silent = Entry { hidden_below: 0, removed_below: 0, expires: 0, ..entry };
             tx.insert(DEVICES, device_key(&device), silent.written());
         }
         tx.remove(EXPIRY, key);
     }
-    Ok(())
+    change.write(tx)
 }

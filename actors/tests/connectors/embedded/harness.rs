@@ -15,6 +15,7 @@ use telemill_engine::peers::Peers;
 use telemill_engine::ports::DeviceStore;
 use telemill_engine::position::Epoch;
 use telemill_engine::stage::Component;
+use telemill_engine::topology::ByteSize;
 use telemill_services::{eventually, unique_name};
 use ulid::Ulid;
 
@@ -69,6 +70,17 @@ pub(crate) async fn writer(
     epoch: u64,
     history: Duration,
 ) -> (EmbeddedWriter, Arc<dyn DeviceStore>) {
+    writer_with(dir, topology, epoch, history, None).await
+}
+
+/// The same, with a `history_size`.
+pub(crate) async fn writer_with(
+    dir: &Path,
+    topology: &str,
+    epoch: u64,
+    history: Duration,
+    history_size: Option<u64>,
+) -> (EmbeddedWriter, Arc<dyn DeviceStore>) {
     let connection = connection(dir);
     let disk = eventually(store::DEADLINE, "the directory to be free", async || connection.disk().await.ok()).await;
     let store = EmbeddedState::new(disk);
@@ -81,7 +93,8 @@ pub(crate) async fn writer(
         topics: &Topics::default(),
         problems: &mut problems,
     };
-    let spec = EmbeddedWriterSpec { connection: "local".to_owned(), history: history.into(), window: 4 };
+    let history_size = history_size.map(ByteSize::from);
+    let spec = EmbeddedWriterSpec { connection: "local".to_owned(), history: history.into(), history_size, window: 4 };
     let checked = EmbeddedWriter::check(spec, &mut cx);
     let checked = checked.unwrap_or_else(|| panic!("the spec is refused: {problems:?}"));
     let cx = BuildContext {
@@ -111,6 +124,10 @@ impl EmbeddedHarness {
 
     pub(crate) fn disk(&self) -> &Arc<Disk> {
         &self.disk
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.scratch.path()
     }
 
     /// Closed, and opened again: all there is in memory is new.

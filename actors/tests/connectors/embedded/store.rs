@@ -8,7 +8,7 @@ use telemill_engine::sink::{Sink, Submitted};
 use telemill_engine::stage::StageError;
 use telemill_services::eventually;
 
-use super::harness::EmbeddedHarness;
+use super::harness::{EmbeddedHarness, writer_with};
 use crate::conformance::records::{NOW, OTHER_TOPIC, TOPIC, batch, message, record};
 use crate::conformance::store::{DEADLINE, HISTORY, Harness, Open, id, open, store_suite};
 
@@ -131,6 +131,80 @@ async fn nothing_is_left_of_the_history_of_silent_devices() {
     .await;
     assert_eq!(rows(&harness, "devices").await.len(), 3, "the last state stays");
     assert_eq!(store.last_state("d2").await, Some(("1499".to_owned(), NOW)));
+}
+
+/// What the rows of the history weigh, and what is written down of that.
+async fn weights(harness: &EmbeddedHarness) -> (u64, u64) {
+    let bytes = rows(harness, "history").await.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+    let noted = rows(harness, "history_weight").await;
+    let number = |value: &Bytes| u64::from_be_bytes(value[1..].try_into().unwrap());
+    let (total, stretches): (Vec<_>, Vec<_>) = noted.iter().partition(|(key, _)| key == &b"\xfftotal"[..]);
+    let sum: u64 = stretches.iter().map(|(_, value)| number(value)).sum();
+    let [(_, total)] = &total[..] else { panic!("there is one total") };
+    assert_eq!(number(total), sum);
+    (bytes, sum)
+}
+
+/// Two devices, one that speaks in turn with the other and one that fell silent early.
+#[tokio::test]
+async fn the_history_of_all_devices_is_cut_where_it_takes_too_much() {
+    const SIZE: u64 = 1 << 20;
+    let harness = EmbeddedHarness::new().await;
+    let (writer, devices) = writer_with(harness.dir(), "t", 1, HISTORY, Some(SIZE)).await;
+    let mut store = Open { writer, devices };
+    let text = format!("\"{}\"", "x".repeat(900));
+    let device = |n: i64| if n < 300 && n % 2 == 0 { "early" } else { "late" };
+    let at = |n: i64| record(device(n), TOPIC, n, NOW + n as u64, &text);
+    for first in (0..3_000).step_by(300) {
+        let previous = [(TOPIC, first - 1, 0)];
+        let records = (first..first + 300).map(at).collect();
+        store.deliver(&batch(if first == 0 { &[] } else { &previous }, records)).await;
+    }
+    eventually(DEADLINE, "the history to be cut", async || (weights(&harness).await.1 <= SIZE).then_some(())).await;
+    let (bytes, noted) = weights(&harness).await;
+    assert_eq!(noted, bytes);
+    assert!(bytes > SIZE / 2, "{bytes} bytes are left of {SIZE}");
+    let late = store.history("late").await;
+    let newest: Vec<_> = (3_000 - late.len() as i64..3_000).map(|n| message(&at(n))).collect();
+    assert!(late == newest, "the newest stay, without holes");
+    assert!(store.history("early").await.is_empty());
+    assert_eq!(store.last_state("early").await, Some((text.clone(), NOW + 298)), "the last state stays");
+    // And it goes on.
+    store.deliver(&batch(&[(TOPIC, 2_999, 0)], vec![at(3_000), record("early", TOPIC, 3_001, NOW + 3_001, "1")])).await;
+    assert_eq!(store.history("early").await.len(), 1);
+    let (bytes, noted) = weights(&harness).await;
+    assert_eq!(noted, bytes);
+}
+
+/// Trimmed by time, written late, written twice without a position, expired.
+#[tokio::test]
+async fn the_weight_of_the_history_agrees_with_its_rows() {
+    let harness = EmbeddedHarness::new().await;
+    let (writer, devices) = harness.writer("t", 1, Duration::from_secs(60)).await;
+    let mut store = Open { writer, devices };
+    let at = |n: i64, secs: u64| record("d", TOPIC, n, NOW + secs, &n.to_string());
+    store.deliver(&batch(&[], (0..100).map(|n| at(n, n as u64)).collect())).await;
+    store.deliver(&batch(&[(TOPIC, 99, 0)], vec![at(100, 500), at(101, 2)])).await;
+    let mut foreign = record("e", TOPIC, 0, NOW, "1");
+    foreign.position = None;
+    for _ in 0..2 {
+        store.deliver(&batch(&[], vec![foreign.clone()])).await;
+    }
+    let (bytes, noted) = weights(&harness).await;
+    assert_eq!(noted, bytes);
+    assert!(bytes > 0);
+
+    // A directory of a program that did not weigh it.
+    let forget = |tx: &mut telemill_actors::embedded::disk::Tx<'_>| {
+        let known = tx.rows(Space("history_weight"), KeyRange::prefix(Bytes::new()));
+        let known: Vec<_> = known.collect::<Result<_, DiskError>>()?;
+        known.into_iter().for_each(|(key, _)| tx.remove(Space("history_weight"), key));
+        Ok::<_, DiskError>(())
+    };
+    harness.disk().write(forget).await.unwrap();
+    drop(store);
+    let _again = harness.writer("t", 2, Duration::from_secs(60)).await;
+    assert_eq!(weights(&harness).await, (bytes, noted));
 }
 
 #[tokio::test]
