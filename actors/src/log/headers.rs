@@ -31,6 +31,40 @@ const DEAD_ATTEMPTS: &str = "dead-attempts";
 const DEAD_SOURCE: &str = "dead-source";
 const DEAD_AT: &str = "dead-at-ms";
 
+/// All of them. A log of our own writes the place of a name here, from 1 on, instead of the name: so names are only ever
+/// added, at the end.
+const NAMES: [&str; 18] = [
+    EVENT_ID,
+    RECEIVED_AT,
+    KIND,
+    SLOT,
+    SLOT_SESSION,
+    DELIVERY,
+    PACKET_ID,
+    PAYLOAD_HASH,
+    DUP,
+    WILL,
+    TRACEPARENT,
+    DEAD_REASON,
+    DEAD_DETAIL,
+    DEAD_TOPOLOGY,
+    DEAD_STAGE,
+    DEAD_ATTEMPTS,
+    DEAD_SOURCE,
+    DEAD_AT,
+];
+
+/// The place of a name among [`NAMES`], from 1 on.
+pub(crate) fn place_of(name: &str) -> Option<u8> {
+    let at = NAMES.iter().position(|known| *known == name)?;
+    u8::try_from(at + 1).ok()
+}
+
+/// The name at a place.
+pub(crate) fn name_at(place: u8) -> Option<&'static str> {
+    NAMES.get(usize::from(place).checked_sub(1)?).copied()
+}
+
 /// The value of a header that is there or not.
 const SAID: &[u8] = b"1";
 
@@ -284,6 +318,16 @@ mod tests {
                 ("dead-at-ms", "5"),
             ]
         );
+    }
+
+    #[test]
+    fn the_places_of_names_are_fixed() {
+        assert_eq!(
+            (place_of("event-id"), place_of("traceparent"), place_of("dead-at-ms")),
+            (Some(1), Some(11), Some(18))
+        );
+        assert!((1..=18).all(|place| name_at(place).and_then(place_of) == Some(place)));
+        assert_eq!((place_of("x"), name_at(0), name_at(19)), (None, None, None));
     }
 
     #[test]

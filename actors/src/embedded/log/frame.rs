@@ -3,9 +3,15 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use telemill_engine::clock::Timestamp;
 
-use crate::log::headers::{HeaderList, MessageHeaders};
+use crate::log::headers::{HeaderList, MessageHeaders, name_at, place_of};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The form in which every header had its name.
+const WITH_NAMES: u8 = 1;
+/// In the place of a header's name: the name follows.
+const NAMED: u8 = 0;
+/// A value's length of so many bytes, or more, follows.
+const LONG: u8 = u8::MAX;
 const NO_KEY: u16 = u16::MAX;
 /// Of the version and the time.
 const FIXED: usize = 9;
@@ -19,7 +25,7 @@ pub(crate) struct FrameHeaders {
 
 impl HeaderList for FrameHeaders {
     fn with_room(count: usize) -> Self {
-        FrameHeaders { count: 0, bytes: Vec::with_capacity(count * 32) }
+        FrameHeaders { count: 0, bytes: Vec::with_capacity(count * 16) }
     }
 
     fn with(mut self, name: &str, value: &[u8]) -> Self {
@@ -28,9 +34,21 @@ impl HeaderList for FrameHeaders {
             return self;
         };
         self.count += 1;
-        self.bytes.put_u16(name_length);
-        self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.put_u32(length);
+        match place_of(name) {
+            Some(place) => self.bytes.put_u8(place),
+            None => {
+                self.bytes.put_u8(NAMED);
+                self.bytes.put_u16(name_length);
+                self.bytes.extend_from_slice(name.as_bytes());
+            }
+        }
+        match u8::try_from(length).ok().filter(|length| *length < LONG) {
+            Some(length) => self.bytes.put_u8(length),
+            None => {
+                self.bytes.put_u8(LONG);
+                self.bytes.put_u32(length);
+            }
+        }
         self.bytes.extend_from_slice(value);
         self
     }
@@ -65,7 +83,8 @@ pub(crate) struct Frame<'a> {
 /// Takes a record apart; `None` where it does not have the form.
 pub(crate) fn read(frame: &Bytes) -> Option<Frame<'_>> {
     let mut rest = Rest(frame);
-    if rest.take(1)? != [VERSION] {
+    let version = rest.u8()?;
+    if ![VERSION, WITH_NAMES].contains(&version) {
         return None;
     }
     let at = u64::from_be_bytes(rest.take(8)?.try_into().ok()?);
@@ -75,10 +94,19 @@ pub(crate) fn read(frame: &Bytes) -> Option<Frame<'_>> {
     };
     let mut headers = MessageHeaders::default();
     for _ in 0..rest.u16()? {
-        let length = usize::from(rest.u16()?);
-        let name = rest.take(length)?;
-        let length = u32::from_be_bytes(rest.take(4)?.try_into().ok()?);
-        headers.set(name, rest.take(usize::try_from(length).ok()?)?);
+        let place = if version == WITH_NAMES { NAMED } else { rest.u8()? };
+        let name = match place {
+            NAMED => {
+                let length = usize::from(rest.u16()?);
+                rest.take(length)?
+            }
+            place => name_at(place)?.as_bytes(),
+        };
+        let length = match if version == WITH_NAMES { LONG } else { rest.u8()? } {
+            LONG => usize::try_from(u32::from_be_bytes(rest.take(4)?.try_into().ok()?)).ok()?,
+            length => usize::from(length),
+        };
+        headers.set(name, rest.take(length)?);
     }
     let value = frame.slice(frame.len() - rest.0.len()..);
     Some(Frame { at: Timestamp(at), key, headers, value })
@@ -98,6 +126,10 @@ impl<'a> Rest<'a> {
         Some(taken)
     }
 
+    fn u8(&mut self) -> Option<u8> {
+        Some(self.take(1)?[0])
+    }
+
     fn u16(&mut self) -> Option<u16> {
         Some(u16::from_be_bytes(self.take(2)?.try_into().ok()?))
     }
@@ -111,13 +143,35 @@ mod tests {
     fn the_written_form_is_fixed() {
         let headers = FrameHeaders::with_room(2).with("kind", b"hello").with("x", b"");
         let frame = write(Timestamp(258), Some(b"d1"), &headers, b"{}");
-        let expect = b"\x01\0\0\0\0\0\0\x01\x02\0\x02d1\0\x02\0\x04kind\0\0\0\x05hello\0\x01x\0\0\0\0{}";
+        let expect = b"\x02\0\0\0\0\0\0\x01\x02\0\x02d1\0\x02\x03\x05hello\0\0\x01x\0{}";
         assert_eq!(frame, expect[..]);
-        let read = read(&frame).unwrap();
+        check_read(&frame);
+    }
+
+    #[test]
+    fn the_form_of_before_is_read() {
+        let frame = b"\x01\0\0\0\0\0\0\x01\x02\0\x02d1\0\x02\0\x04kind\0\0\0\x05hello\0\x01x\0\0\0\0{}";
+        check_read(&Bytes::from_static(frame));
+    }
+
+    fn check_read(frame: &Bytes) {
+        let read = read(frame).unwrap();
         assert_eq!((read.at, read.key), (Timestamp(258), Some(&b"d1"[..])));
         assert_eq!(read.headers.kind().as_str(), "hello");
         assert_eq!(read.value, b"{}"[..]);
-        assert_eq!(time(&frame), Some(Timestamp(258)));
+        assert_eq!(time(frame), Some(Timestamp(258)));
+    }
+
+    #[test]
+    fn a_value_may_be_of_any_length() {
+        for length in [0, 1, 254, 255, 256, 70_000] {
+            let value = "k".repeat(length);
+            let headers = FrameHeaders::with_room(2).with("traceparent", value.as_bytes()).with("kind", b"hello");
+            let frame = write(Timestamp(1), None, &headers, b"1");
+            let read = read(&frame).unwrap();
+            assert_eq!(read.headers.traceparent(), Some(&*value));
+            assert_eq!((read.headers.kind().as_str(), &read.value[..]), ("hello", &b"1"[..]));
+        }
     }
 
     #[test]
@@ -135,7 +189,7 @@ mod tests {
             assert!(read(&frame.slice(..cut)).is_none(), "{cut}");
         }
         let mut other = frame.to_vec();
-        other[0] = 2;
+        other[0] = 3;
         assert!(read(&other.into()).is_none());
     }
 }
