@@ -132,10 +132,6 @@ const PROBLEMS: &[Explanation] = &[
     ),
     ("redis::tls", "This version speaks no TLS to Redis. Let a local proxy (stunnel) do it."),
     (
-        "redis_writer::bad_history_size",
-        "`history_size` is the most that the histories of all devices may take together, at least 1 MiB, such as `1GiB`.",
-    ),
-    (
         "redis_writer::bad_history",
         "How far back a device's history reaches is in whole seconds, because its timestamps are. At least one.",
     ),

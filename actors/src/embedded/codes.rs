@@ -35,8 +35,13 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
     ),
     (
         "history_cut",
-        "The histories of all devices took more than `history_size`. What is older than the second in the line was removed, \
-         so that nine tenths of it are left; the last states stay.",
+        "The histories of all devices took more than `history_size`. What is older than the second `before` was removed from \
+         every device, down to nine tenths of it; the last states stay.",
+    ),
+    (
+        "history_weighed",
+        "How much the histories of all devices take was counted by reading them: once in a directory of an earlier version, \
+         and where two writers keep the same messages.",
     ),
     ("kafka_source::long_group", "The name of a group on the embedded log has at most 1024 bytes."),
     (
@@ -76,8 +81,15 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
         "mqtt_ingress::commands_topic",
         "A topic that devices publish to is the one on which they get commands. A device would send itself commands.",
     ),
+    (
+        "redis_writer::bad_history_size",
+        "`history_size` is the most that the histories of all devices may take together, at least 1 MiB, such as `1GiB`.",
+    ),
     ("retention", "What the log keeps no longer could not be removed now; it is tried again within the minute."),
-    ("store_sweep", "Expired history could not be removed now; it is tried again."),
+    (
+        "store_sweep",
+        "Expired history, or what is more than `history_size`, could not be removed now; it is tried again.",
+    ),
     (
         "torn_tail",
         "The last process was cut off while it wrote. The unfinished end of the journal, of which nothing had been \

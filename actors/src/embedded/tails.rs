@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use telemill_engine::ports::{GivenUp, LetterEnds, Letters, PortError, Recall, Taken};
 use ulid::Ulid;
 
-use crate::embedded::log::{Log, LogError, Topic, for_each, frame};
+use crate::embedded::log::{Log, LogError, Topic, for_each};
 use crate::log::tail::{Tail, behind};
 
 /// The ends of a sink's topics.
@@ -40,8 +40,9 @@ impl Recall for EmbeddedTails {
                 for (place, range) in next {
                     let (topic, partition) = places[place];
                     for_each(view, topic, partition, range, |record| {
-                        let taken = frame::read(record).and_then(|frame| frame.headers.taken());
-                        if let Some(taken) = taken.filter(|taken| taken.origin.is_of(slot, slot_session)) {
+                        if let Some(taken) =
+                            record.headers.taken().filter(|taken| taken.origin.is_of(slot, slot_session))
+                        {
                             tail.found(place, taken);
                         }
                     })?;
@@ -76,7 +77,7 @@ impl Letters for EmbeddedTails {
                 let letters = self.log.disk().read(move |view| {
                     let mut letters = Vec::new();
                     for_each(view, &topic, partition, page, |record| {
-                        letters.extend(frame::read(record).and_then(|frame| frame.headers.given_up_in(&topology)));
+                        letters.extend(record.headers.given_up_in(&topology));
                     })?;
                     Ok::<_, LogError>(letters)
                 });

@@ -1,4 +1,4 @@
-//! The ids of what arrives.
+//! The ids of what arrives: they rise in the order of arrival, and stay near the time by the clock.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use telemill_engine::record::EventId;
 /// How far, in milliseconds, the clock may be set back while ids go on from those before. Histories are ordered by the
 /// second, and by the id within it; ids that went on from an hour ahead would, in the next life of the process, be followed
 /// by lower ones of the same second.
-const SET_BACK: u64 = 1_000;
+const TOLERATED_SET_BACK: u64 = 1_000;
 
 /// Gives out ids that rise in the order in which they are asked for, within a millisecond, too. Where the clock was set
 /// back by more than a second they begin anew at its time, as the records' times do.
@@ -22,7 +22,7 @@ pub(crate) struct Ids {
 impl Ids {
     /// The id of what arrives at `now`.
     pub(crate) fn next(&mut self, now: Timestamp) -> EventId {
-        if now.0.saturating_add(SET_BACK) < self.last {
+        if now.0.saturating_add(TOLERATED_SET_BACK) < self.last {
             self.ids = ulid::Generator::new();
         }
         let time = SystemTime::UNIX_EPOCH + Duration::from_millis(now.0);
@@ -51,9 +51,11 @@ mod tests {
     #[test]
     fn ids_follow_a_clock_that_was_set_back() {
         let hour = 3_600_000;
+        let times_of = |times: &[u64]| given(times).iter().map(|id| id.0.timestamp_ms()).collect::<Vec<_>>();
+        assert_eq!(times_of(&[hour + 5_000, 5_000, 5_000, 5_001]), [hour + 5_000, 5_000, 5_000, 5_001]);
         let ids = given(&[hour + 5_000, 5_000, 5_000, 5_001]);
-        let times: Vec<_> = ids.iter().map(|id| id.0.timestamp_ms()).collect();
-        assert_eq!(times, [hour + 5_000, 5_000, 5_000, 5_001]);
         assert!(ids[1..].is_sorted_by(|a, b| a < b), "{ids:?}");
+        assert_eq!(times_of(&[5_000, 4_000]), [5_000, 5_000]);
+        assert_eq!(times_of(&[5_000, 3_999]), [5_000, 3_999]);
     }
 }

@@ -34,8 +34,6 @@ impl ClientContext for Logged {
         }
         tracing::warn!(code = "kafka_client", stage = self.stage, %error, "{reason}");
     }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
 }
 
 impl ConsumerContext for Logged {}

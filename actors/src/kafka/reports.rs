@@ -81,8 +81,6 @@ impl ClientContext for Reports {
         self.brokers_in_doubt.store(true, Ordering::Relaxed);
         tracing::warn!(code = "kafka_client", stage = self.stage, %error, "{reason}");
     }
-
-    fn stats_raw(&self, _statistics: &[u8]) {}
 }
 
 impl ProducerContext for Reports {

@@ -42,6 +42,14 @@ use writer::{Job, Shared, Submitted, Writer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space(pub &'static str);
 
+impl Space {
+    /// Whether it is kept as a long run of rows that is read by ranges.
+    #[cfg(test)]
+    pub(crate) fn is_run(self) -> bool {
+        opened::is_run(self.0)
+    }
+}
+
 /// A key and its value.
 pub type Row = (Bytes, Bytes);
 

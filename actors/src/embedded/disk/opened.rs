@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fjall::compaction::Leveled;
@@ -23,7 +23,10 @@ use super::tx::{Tx, View, Written, slices};
 use super::{Read, Space};
 
 /// The version of the directory's form (`docs/formats.md`, "Embedded data directory").
-const VERSION: &[u8] = b"1";
+const VERSION: &[u8] = b"2";
+/// The forms that are read, too. With the first write the directory has the present one: programs that know only an older
+/// form would pass over what they cannot read.
+const READ: [&[u8]; 1] = [b"1"];
 const DISK: Space = Space("disk");
 const VERSION_KEY: &[u8] = b"version";
 const GROUP_KEY: &[u8] = b"group";
@@ -37,12 +40,13 @@ const CACHE: u64 = 32 << 20;
 /// Threads that write tables. With two of them one spins for as long as the other merges (fjall 3.1: the first hands every
 /// merge on, to whoever is free).
 const WORKERS: usize = 4;
-/// The spaces of long runs of rows, which are read by ranges. What they gather in memory is larger, so that merging, which
-/// is most of what a record costs in the long run, comes less often; their blocks are larger, so that there are fewer to
-/// find and to check (4 KiB elsewhere), and their tables smaller (64 MiB), so that fewer of them overlap.
+/// The spaces of long runs of rows, which are read by ranges.
 const RUNS: [&str; 2] = ["log", "history"];
+/// Of a run in memory: merging is most of what a record costs in the long run, and comes half as often.
 const RUN_MEMTABLE: u64 = 32 << 20;
+/// Of a run's blocks, 4 KiB elsewhere: fewer to find and to check.
 const RUN_BLOCK: u32 = 16 << 10;
+/// Of a run's tables, 64 MiB elsewhere: fewer of them overlap.
 const RUN_TABLE: u64 = 32 << 20;
 
 /// Bytes that are in every group of a directory, chosen at random when it was made.
@@ -53,6 +57,8 @@ pub(super) struct Opened {
     spaces: Vec<(Box<str>, Keyspace)>,
     /// The last group committed. Only the writer changes it.
     group: AtomicU64,
+    /// The version is written, and is the present one.
+    has_version: AtomicBool,
     mark: Mark,
     db: Database,
 }
@@ -73,11 +79,12 @@ impl Opened {
             let keyspace = db.keyspace(&name, || options(&name)).map_err(|error| failed(&dir, "opening", &error))?;
             spaces.push((Box::from(&*name), keyspace));
         }
-        let opened = Opened { dir, spaces, group: AtomicU64::new(0), mark, db };
+        let opened = Opened { dir, spaces, group: AtomicU64::new(0), has_version: AtomicBool::new(false), mark, db };
         let view = View::new(&opened);
         let (version, group) = (view.get(DISK, VERSION_KEY)?, view.get(DISK, GROUP_KEY)?);
         drop(view);
-        if let Some(other) = version.filter(|version| **version != *VERSION) {
+        let is_present = version.as_deref() == Some(VERSION);
+        if let Some(other) = version.filter(|version| !is_present && !READ.contains(&&**version)) {
             return Err(DiskError::Broken(format!(
                 "the data directory {} has form {}, but this program knows {}: use the program that wrote it",
                 opened.dir.display(),
@@ -87,6 +94,7 @@ impl Opened {
         }
         let group = group.and_then(|group| Some(u64::from_be_bytes(group.get(..8)?.try_into().ok()?)));
         opened.group.store(group.unwrap_or(0), Ordering::Relaxed);
+        opened.has_version.store(is_present, Ordering::Relaxed);
         Ok(opened)
     }
 
@@ -152,21 +160,24 @@ impl Opened {
             }
         }
         if let Some(disk) = self.space(DISK) {
-            if group == 1 {
+            if !self.has_version.load(Ordering::Relaxed) {
                 batch.insert(disk, VERSION_KEY, VERSION);
             }
             batch.insert(disk, GROUP_KEY, [&group.to_be_bytes()[..], &self.mark].concat());
         }
         batch.commit().map_err(|error| self.failed("writing", &error))?;
         self.group.store(group, Ordering::Relaxed);
+        self.has_version.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// Waits until what is full in memory is on its way to the disk. fjall would wait, too, but for ever where the
     /// threads that should write it have failed.
     fn wait_for_flushes(&self) -> Result<(), DiskError> {
-        let behind = |keyspace: &Keyspace| keyspace.sealed_memtable_count() >= 2 || keyspace.l0_table_count() >= 16;
-        while self.spaces.iter().any(|(_, keyspace)| behind(keyspace)) {
+        let is_behind = |keyspace: &Keyspace| {
+            is_behind(keyspace.sealed_memtable_count(), keyspace.l0_table_count(), self.db.active_compactions() > 0)
+        };
+        while self.spaces.iter().any(|(_, keyspace)| is_behind(keyspace)) {
             self.db.persist(PersistMode::Buffer).map_err(|error| self.failed("writing", &error))?;
             pause(Duration::from_millis(2));
         }
@@ -179,15 +190,27 @@ impl Opened {
     }
 }
 
+/// Whether to write no more to a space before some of what was written is dealt with: full memtables, and tables that are
+/// not merged. fjall looks for something to merge when a memtable was flushed, and at no other time: where nothing is being
+/// merged only the next flush helps, and that takes writes.
+fn is_behind(full: usize, unmerged: usize, merging: bool) -> bool {
+    full >= 2 || (unmerged >= 16 && merging)
+}
+
+/// Whether a space holds a long run of rows.
+pub(super) fn is_run(name: &str) -> bool {
+    RUNS.contains(&name)
+}
+
 /// How a space is made. One that is there stays as it was made.
 fn options(name: &str) -> KeyspaceCreateOptions {
     let options = KeyspaceCreateOptions::default();
-    if !RUNS.contains(&name) {
+    if !is_run(name) {
         return options.max_memtable_size(MEMTABLE);
     }
     options
         .max_memtable_size(RUN_MEMTABLE)
-        // A filter tells whether a table may have one key, which is not asked here.
+        // A filter tells whether a table may have one key, which is asked only for records without a position.
         .filter_policy(FilterPolicy::disabled())
         .data_block_size_policy(BlockSizePolicy::all(RUN_BLOCK))
         .compaction_strategy(Arc::new(Leveled::default().with_table_target_size(RUN_TABLE)))
@@ -265,4 +288,17 @@ fn is_held_here(dir: &Path) -> bool {
 #[expect(clippy::disallowed_methods, reason = "on the writer's own thread, where nothing else could run meanwhile")]
 fn pause(time: Duration) {
     std::thread::sleep(time);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_behind;
+
+    #[test]
+    fn writing_waits_only_for_what_comes_without_it() {
+        assert!(is_behind(2, 0, false), "a flush is on its way");
+        assert!(is_behind(0, 16, true), "a merge is");
+        assert!(!is_behind(0, 100, false), "nothing would come");
+        assert!(!is_behind(1, 15, true));
+    }
 }

@@ -286,3 +286,33 @@ async fn usage_counts_blocks_and_not_holes() {
     assert!((1..8 << 20).contains(&usage.used), "a new journal is a hole of 64 MiB: {usage:?}");
     assert!(usage.free > 0);
 }
+
+#[tokio::test]
+async fn a_directory_of_the_form_of_before_has_the_present_one_from_the_first_write_on() {
+    const DISK: Space = Space("disk");
+    let scratch = Scratch::new();
+    let version = async |disk: &Disk| {
+        let version = disk.read(|view| view.get(DISK, b"version")).await;
+        String::from_utf8(version.map_err(|error: DiskError| error).unwrap().unwrap().to_vec()).unwrap()
+    };
+    let set = async |disk: &Disk, version: &'static str| {
+        let set = disk.write(move |tx| {
+            tx.insert(DISK, "version", version);
+            Ok::<_, DiskError>(())
+        });
+        set.await.unwrap();
+    };
+    let disk = open(&scratch).await;
+    put(&disk, "k", "1").await;
+    assert_eq!(version(&disk).await, "2");
+    set(&disk, "1").await;
+    drop(disk);
+    let disk = open(&scratch).await;
+    assert_eq!(version(&disk).await, "1");
+    put(&disk, "k", "2").await;
+    assert_eq!(version(&disk).await, "2");
+    set(&disk, "3").await;
+    drop(disk);
+    let refused = Disk::open(&scratch.0, 0).await.err().expect("it has a newer form").to_string();
+    assert!(refused.contains("has form 3, but this program knows 2"), "{refused}");
+}

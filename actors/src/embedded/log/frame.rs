@@ -10,7 +10,7 @@ const VERSION: u8 = 2;
 const WITH_NAMES: u8 = 1;
 /// In the place of a header's name: the name follows.
 const NAMED: u8 = 0;
-/// A value's length of so many bytes, or more, follows.
+/// In the place of a value's length: it follows as a u32.
 const LONG: u8 = u8::MAX;
 const NO_KEY: u16 = u16::MAX;
 /// Of the version and the time.
@@ -92,21 +92,13 @@ pub(crate) fn read(frame: &Bytes) -> Option<Frame<'_>> {
         NO_KEY => None,
         length => Some(rest.take(usize::from(length))?),
     };
+    let has_names = version == WITH_NAMES;
     let mut headers = MessageHeaders::default();
     for _ in 0..rest.u16()? {
-        let place = if version == WITH_NAMES { NAMED } else { rest.u8()? };
-        let name = match place {
-            NAMED => {
-                let length = usize::from(rest.u16()?);
-                rest.take(length)?
-            }
-            place => name_at(place)?.as_bytes(),
-        };
-        let length = match if version == WITH_NAMES { LONG } else { rest.u8()? } {
-            LONG => usize::try_from(u32::from_be_bytes(rest.take(4)?.try_into().ok()?)).ok()?,
-            length => usize::from(length),
-        };
-        headers.set(name, rest.take(length)?);
+        let place = if has_names { NAMED } else { rest.u8()? };
+        let name = rest.name(place)?;
+        let length = if has_names { LONG } else { rest.u8()? };
+        headers.set(name, rest.value(length)?);
     }
     let value = frame.slice(frame.len() - rest.0.len()..);
     Some(Frame { at: Timestamp(at), key, headers, value })
@@ -124,6 +116,26 @@ impl<'a> Rest<'a> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    /// The name for which a byte stands.
+    fn name(&mut self, place: u8) -> Option<&'a [u8]> {
+        match place {
+            NAMED => {
+                let length = usize::from(self.u16()?);
+                self.take(length)
+            }
+            place => Some(name_at(place)?.as_bytes()),
+        }
+    }
+
+    /// The value whose length is a byte, or stands behind it.
+    fn value(&mut self, length: u8) -> Option<&'a [u8]> {
+        let length = match length {
+            LONG => usize::try_from(u32::from_be_bytes(self.take(4)?.try_into().ok()?)).ok()?,
+            length => usize::from(length),
+        };
+        self.take(length)
     }
 
     fn u8(&mut self) -> Option<u8> {

@@ -134,6 +134,7 @@ mod tests {
         assert_eq!(place.record(258), b"\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\x01\x02"[..]);
         assert_eq!(offset_of(&place.record(258)), Some(258));
         assert!(place.record(255) < place.record(256));
+        assert!(LOG.is_run());
         assert_eq!(place.group("ab"), b"\0\x02ab\0\0\0\x01\0\0\0\x02"[..]);
     }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use telemill_engine::position::{Partition, Position};
 
+use super::frame::{self, Frame};
 use super::keys::{GROUPS, LOG, Line, broken, committed, offset_of};
-use super::{Log, LogError, Topic, frame};
+use super::{Log, LogError, Topic};
 use crate::embedded::disk::{Read, View};
 use crate::log::begin::Committed;
 use crate::log::message::{Parts, Taken};
@@ -22,8 +23,7 @@ pub(crate) struct Entry {
 impl Entry {
     /// The record, or what is known of one that is none. `stage` is named in the dead letter of such a one.
     pub(crate) fn take(&self, topic: &Topic, partition: Partition, stage: &Arc<str>) -> Result<Taken, LogError> {
-        let frame = frame::read(&self.frame)
-            .ok_or_else(|| broken(&format!("the record `{}/{partition}/{}`", topic.name, self.offset)))?;
+        let frame = frame::read(&self.frame).ok_or_else(|| not_a_record(topic, partition, self.offset))?;
         let parts = Parts {
             topic: &topic.name,
             position: Position { topic: topic.id, partition, offset: self.offset, output: 0 },
@@ -66,13 +66,18 @@ pub(crate) fn for_each(
     topic: &Topic,
     partition: Partition,
     range: std::ops::Range<i64>,
-    mut each: impl FnMut(&Bytes),
+    mut each: impl FnMut(Frame<'_>),
 ) -> Result<(), LogError> {
     for row in view.rows(LOG, topic.place(partition).records(range.start, range.end)) {
-        let (_, frame) = row?;
-        each(&frame);
+        let (key, frame) = row?;
+        let offset = offset_of(&key).unwrap_or_default();
+        each(frame::read(&frame).ok_or_else(|| not_a_record(topic, partition, offset))?);
     }
     Ok(())
+}
+
+fn not_a_record(topic: &Topic, partition: Partition, offset: i64) -> LogError {
+    broken(&format!("the record `{}/{partition}/{offset}`", topic.name)).into()
 }
 
 /// The first offset retained of a partition and the one behind the last.

@@ -1,7 +1,7 @@
 //! Applies one batch behind its guard, within one write: all of it or nothing.
 //!
-//! A history is trimmed by a number in the device's
-//! entry that hides what is older; the rows are removed when they are worth a scan (`docs/formats.md`, "Retention").
+//! A history is trimmed by a number in the device's entry that hides what is older; the rows are removed when they are worth
+//! a scan (`docs/formats.md`, "Retention").
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use super::entry::{
 };
 use super::guard::GuardKey;
 use super::hub::Hub;
-use super::weight::Change;
+use super::weight::{Change, Going};
 use crate::device_store::is_written;
-use crate::embedded::disk::{KeyRange, Read, Row, Tx};
+use crate::embedded::disk::{KeyRange, Read, Tx};
 
 /// A batch on its way into the directory.
 pub(super) struct Applying {
@@ -74,7 +74,7 @@ impl Applying {
                 None => Bytes::from(envelope::message_of(record).into_owned()),
             };
             let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
-            // With a guard nothing is applied twice.
+            // With a guard nothing is applied twice by this writer.
             if self.guard.is_some() || tx.get(HISTORY, &key)?.is_none() {
                 change.add(&key, &message);
             }
@@ -160,15 +160,15 @@ impl Applying {
 }
 
 fn remove(tx: &mut Tx<'_>, range: KeyRange, change: &mut Change) -> Result<(), Refusal> {
-    let rows: Vec<Row> = tx.rows(HISTORY, range).collect::<Result<_, _>>()?;
+    let rows: Vec<Going> = tx.rows(HISTORY, range).map(Going::of).collect::<Result<_, _>>()?;
     remove_rows(tx, rows, change);
     Ok(())
 }
 
 /// Removes rows of the history.
-pub(super) fn remove_rows(tx: &mut Tx<'_>, rows: Vec<Row>, change: &mut Change) {
-    for (key, message) in rows {
-        change.remove(&key, &message);
-        tx.remove(HISTORY, key);
+pub(super) fn remove_rows(tx: &mut Tx<'_>, rows: Vec<Going>, change: &mut Change) {
+    for row in rows {
+        change.remove(&row);
+        tx.remove(HISTORY, row.key);
     }
 }

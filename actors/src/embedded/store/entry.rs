@@ -17,6 +17,9 @@ pub(super) const EXPIRY: Space = Space("expiry");
 const VERSION: u8 = 1;
 const FIXED: usize = 33;
 
+/// The most rows of history that one write of the sweep removes: all who write wait for it.
+pub(super) const ROWS: usize = 2_000;
+
 /// What is kept of a device besides its history. All times are whole seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -68,6 +71,11 @@ impl Entry {
     pub(super) fn has_expired(&self, now: u64) -> bool {
         self.expires != 0 && self.expires <= now
     }
+}
+
+/// The device that a key of a space names.
+pub(super) fn device_in(space: Space, name: &[u8]) -> Result<DeviceId, Refusal> {
+    DeviceId::new(name).map_err(|error| Refusal::Unreadable(format!("a key of `{}` names no device: {error}", space.0)))
 }
 
 /// The key of a device's entry.
@@ -166,6 +174,7 @@ mod tests {
         ];
         assert!(sorted.is_sorted(), "{sorted:?}");
         assert_eq!(second_of(&key("d", 258, 1)), Some(258));
+        assert!(HISTORY.is_run());
         assert_ne!(key("d", 1, 1), history_key(&device("d"), 1, id(1), b"n"), "another message is another key");
     }
 

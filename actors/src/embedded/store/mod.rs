@@ -10,6 +10,8 @@
 //! without a position (they come from no log) have no guard, and are written one batch at a time: in order, and at least
 //! once.
 //!
+//! What a history may take is bounded by time, for each device, and by bytes, for all together (`sweep`, `trim`, `weight`).
+//!
 //! Updates are given out once the batch is durable, in order, to those who listen in this process.
 
 mod apply;
@@ -54,6 +56,7 @@ pub struct EmbeddedWriterSpec {
     /// The `embedded` connection to write to.
     pub connection: String,
     /// How far back a device's history reaches, in whole seconds; also how long it stays once the device falls silent.
+    /// `history_size` may make it shorter.
     #[serde(default = "settings::default_history")]
     pub history: HumanDuration,
     /// The most that the histories of all devices may take together, keys and messages, 1 MiB or more; beyond it the oldest
@@ -74,6 +77,7 @@ pub struct EmbeddedWriterConfig {
     window: usize,
 }
 
+/// Below it a cut would take what has just come.
 const LEAST_HISTORY_SIZE: u64 = 1 << 20;
 
 /// See the module.
@@ -102,7 +106,7 @@ impl Component for EmbeddedWriter {
         let has_room = history_size.is_none_or(|size| size >= LEAST_HISTORY_SIZE);
         if !has_room {
             let hint = "write a size such as 1GiB, or leave it out";
-            cx.problem("history_size", "redis_writer::bad_history_size", "history_size is less than 1 MiB", hint);
+            cx.problem("history_size", "redis_writer::bad_history_size", "history_size is to be 1 MiB or more", hint);
         }
         let connection = cx.connection::<EmbeddedConnection>("connection", &spec.connection)?;
         has_room.then_some(EmbeddedWriterConfig { connection, history: history?, history_size, window: spec.window })
@@ -111,7 +115,9 @@ impl Component for EmbeddedWriter {
     async fn build(checked: &EmbeddedWriterConfig, cx: &BuildContext) -> Result<Self, BuildError> {
         let disk = checked.connection.disk().await?;
         let hub = disk.shared::<Hub>(Arc::default);
-        weight::ensure(&disk).await?;
+        if checked.history_size.is_some() {
+            weight::ensure(&disk).await?;
+        }
         let retention = Retention::new(checked.history);
         cx.ports.offer_device_store(Arc::new(Devices::new(disk.clone(), hub.clone(), cx.clock.clone())));
         Ok(EmbeddedWriter {

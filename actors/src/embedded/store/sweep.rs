@@ -6,20 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use telemill_engine::clock::Clock;
 use telemill_engine::context::BuildContext;
-use telemill_engine::device_id::DeviceId;
 use tokio::task::JoinHandle;
 
 use super::Refusal;
 use super::apply::remove_rows;
-use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, seconds_from};
+use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, ROWS, Retention, device_in, device_key, seconds_from};
 use super::trim::trim;
-use super::weight::Change;
-use crate::embedded::disk::{Disk, KeyRange, Read, Row, Tx};
+use super::weight::{Change, Going, WEIGHT};
+use crate::embedded::disk::{Disk, KeyRange, Read, Tx};
 
-/// The most rows that one write removes: all who write wait for it.
-const ROWS: usize = 2_000;
+/// The longest time between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The same where the history may take only so much.
+/// The same where `history_size` is to be kept: what comes in between stands above it.
 const PAUSE_WITH_LIMIT: Duration = Duration::from_secs(5);
 
 /// The task that sweeps, for as long as this is kept.
@@ -37,23 +35,31 @@ impl Sweep {
                     tracing::debug!(code = "store_sweep", %error, "cannot remove expired history now");
                 }
                 let labels = [("topology", topology.clone()), ("stage", stage.clone())];
-                if let Some(limit) = limit {
+                // What came during a cut may be too much again.
+                while let Some(limit) = limit {
                     match trim(&disk, limit).await {
-                        Ok(None) => {}
+                        Ok(None) => break,
                         Ok(Some(cut)) => {
                             tracing::info!(
                                 code = "history_cut",
                                 stage,
                                 before = cut.before,
                                 messages = cut.messages,
-                                "the history takes more than `history_size`: the oldest was removed"
+                                "the history took more than `history_size`: the oldest was removed"
                             );
                             metrics::counter!("telemill_store_history_cut_total", &labels).increment(cut.messages);
                         }
-                        Err(error) => tracing::debug!(code = "store_sweep", %error, "cannot cut the history now"),
+                        Err(Refusal::Disk(error)) => {
+                            tracing::debug!(code = "store_sweep", %error, "cannot cut the history now");
+                            break;
+                        }
+                        Err(error) => {
+                            tracing::warn!(code = "store_sweep", %error, "cannot cut the history");
+                            break;
+                        }
                     }
                 }
-                for space in [DEVICES, HISTORY, EXPIRY] {
+                for space in [DEVICES, HISTORY, EXPIRY, WEIGHT] {
                     let [topology, stage] = labels.clone();
                     let labels = [topology, stage, ("space", space.0.to_owned())];
                     metrics::gauge!("telemill_store_bytes", &labels).set(disk.space_bytes(space) as f64);
@@ -90,14 +96,12 @@ fn due(from: &impl Read, now: u64, limit: usize) -> Result<Vec<Bytes>, Refusal> 
 fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
     let (mut room, mut change) = (ROWS, Change::default());
     for key in due(tx, now, ROWS)? {
-        let device = DeviceId::new(key.get(8..).unwrap_or_default());
-        let device =
-            device.map_err(|error| Refusal::Unreadable(format!("a key of `expiry` names no device: {error}")))?;
+        let device = device_in(EXPIRY, key.get(8..).unwrap_or_default())?;
         let entry = Entry::read(tx, &device)?;
         // One that was put off has another key.
         if let Some(entry) = entry.filter(|entry| entry.expires.to_be_bytes() == key[..8]) {
             let rows = tx.rows(HISTORY, seconds_from(&device, 0)).take(room);
-            let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+            let rows: Vec<Going> = rows.map(Going::of).collect::<Result<_, _>>()?;
             room -= rows.len();
             remove_rows(tx, rows, &mut change);
             if room == 0 {

@@ -1,19 +1,24 @@
 //! Cuts the history of all devices where it takes more than it may, the oldest first.
 //!
 //! It is cut to nine tenths, at one second for all devices, so that it is not looked through again with each new record.
-//! A cut takes many writes; where it is interrupted the next round goes on, as it is still too much or is not.
+//! Before, it is read how much is there to cut: where that is not what it is said to weigh, it is weighed anew instead. A
+//! cut takes many writes; where it is interrupted, the next round looks at the total again.
 
 use bytes::Bytes;
 use telemill_engine::device_id::DeviceId;
 
 use super::Refusal;
 use super::apply::remove_rows;
-use super::entry::{DEVICES, Entry, HISTORY, device_key, seconds};
-use super::weight::{self, Change};
-use crate::embedded::disk::{Disk, KeyRange, Read, Row, Tx};
+use super::entry::{DEVICES, Entry, HISTORY, device_in, device_key, seconds};
+use super::weight::{self, Change, Going};
+use crate::embedded::disk::{Disk, KeyRange, Read, Tx, View};
 
-/// The most rows of history that one write removes, and the most devices that it looks at: all who write wait for it.
-const ROWS: usize = 2_000;
+/// The most rows of history that one write removes: as many as come meanwhile, while all who write wait for it.
+const ROWS: usize = 8_192;
+/// The most devices that one write looks at.
+const DEVICES_AT_ONCE: usize = 2_000;
+/// The most bytes of devices' entries that one write changes.
+const ENTRY_BYTES: usize = 4 << 20;
 
 /// What was cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +31,17 @@ pub(super) struct Cut {
 
 /// Cuts the history where it weighs more than `limit` bytes.
 pub(super) async fn trim(disk: &Disk, limit: u64) -> Result<Option<Cut>, Refusal> {
-    let before = disk.read(move |view| match weight::total(view)? {
-        Some(total) if total > limit => weight::first_within(view, limit - limit / 10),
-        _ => Ok(0),
+    let cut = disk.read(move |view| {
+        if weight::total(view)?.is_none_or(|total| total <= limit) {
+            return Ok::<_, Refusal>(None);
+        }
+        let before = weight::first_within(view, limit - limit / 10)?;
+        Ok(Some((before, weight::before(view, before)?, weighs(view, before)?)))
     });
-    let before = before.await?;
-    if before == 0 {
+    let Some((before, noted, there)) = cut.await? else { return Ok(None) };
+    // Without a second to cut at, the total is not that of its parts.
+    if there != noted || before == 0 {
+        disk.tidy(weight::weigh_anew).await?;
         return Ok(None);
     }
     let mut messages = 0;
@@ -41,40 +51,59 @@ pub(super) async fn trim(disk: &Disk, limit: u64) -> Result<Option<Cut>, Refusal
         messages += removed;
         from = next;
     }
-    if messages == 0 {
-        // What weighs so much is not there.
-        disk.tidy(weight::weigh).await?;
-        return Ok(None);
+    Ok((messages > 0).then_some(Cut { before, messages }))
+}
+
+/// The bytes of all messages that are older than a second, and of their keys.
+fn weighs(view: &View<'_>, before: u64) -> Result<u64, Refusal> {
+    let mut bytes = 0;
+    for row in view.rows(DEVICES, KeyRange::prefix(Bytes::new())) {
+        let device = device_in(DEVICES, &row?.0)?;
+        let Some(entry) = to_cut(view, &device, before)? else { continue };
+        for row in view.rows(HISTORY, seconds(&device, entry.removed_below, before)) {
+            bytes += Going::of(row)?.weight as u64;
+        }
     }
-    Ok(Some(Cut { before, messages }))
+    Ok(bytes)
+}
+
+/// The entry of a device that may have messages older than a second.
+fn to_cut(from: &impl Read, device: &DeviceId, before: u64) -> Result<Option<Entry>, Refusal> {
+    let entry = Entry::read(from, device)?;
+    Ok(entry.filter(|entry| entry.expires != 0 && entry.removed_below < before))
 }
 
 /// Cuts the history of some devices, from one on: how many messages went, and the device to go on with.
 fn some(tx: &mut Tx<'_>, from: Bytes, before: u64) -> Result<(u64, Option<Bytes>), Refusal> {
-    let devices = tx.rows(DEVICES, KeyRange::prefix(Bytes::new()).starting_at(from)).take(ROWS + 1);
-    let devices: Vec<Bytes> = devices.map(|row| row.map(|(key, _)| key)).collect::<Result<_, _>>()?;
-    let (mut room, mut change) = (ROWS, Change::default());
+    let devices = tx.rows(DEVICES, KeyRange::prefix(Bytes::new()).starting_at(from)).take(DEVICES_AT_ONCE + 1);
+    let devices: Vec<Bytes> =
+        devices.map(|row| row.map(|(key, _)| Bytes::copy_from_slice(&key))).collect::<Result<_, _>>()?;
+    let (mut room, mut entry_bytes, mut change) = (ROWS, 0, Change::default());
     let mut next = None;
     for (at, key) in devices.into_iter().enumerate() {
-        if at == ROWS {
+        if at == DEVICES_AT_ONCE || room == 0 || entry_bytes > ENTRY_BYTES {
             next = Some(key);
             break;
         }
-        let device = DeviceId::new(&key)
-            .map_err(|error| Refusal::Unreadable(format!("a key of `devices` names no device: {error}")))?;
-        let entry = Entry::read(tx, &device)?;
-        let Some(entry) = entry.filter(|entry| entry.expires != 0 && entry.removed_below < before) else { continue };
+        let device = device_in(DEVICES, &key)?;
+        let Some(entry) = to_cut(tx, &device, before)? else { continue };
         let rows = tx.rows(HISTORY, seconds(&device, entry.removed_below, before)).take(room);
-        let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
+        let rows: Vec<Going> = rows.map(Going::of).collect::<Result<_, _>>()?;
+        if rows.is_empty() {
+            continue;
+        }
         room -= rows.len();
         remove_rows(tx, rows, &mut change);
         if room == 0 {
+            // There may be more of this one.
             next = Some(key);
             break;
         }
         let hidden_below = entry.hidden_below.max(before);
         let cut = Entry { hidden_below, removed_below: before, ..entry };
-        tx.insert(DEVICES, device_key(&device), cut.written());
+        let written = cut.written();
+        entry_bytes += written.len();
+        tx.insert(DEVICES, device_key(&device), written);
     }
     change.write(tx)?;
     Ok(((ROWS - room) as u64, next))

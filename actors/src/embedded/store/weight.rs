@@ -1,8 +1,8 @@
 //! What the history weighs: the bytes of its keys and messages, by the time that they are of.
 //!
-//! Kept in the batches that write and remove the rows, so that it agrees with them without a scan; a directory that has a
-//! history and no weight is weighed once. Where two writers keep the same message it counts twice, until that is noticed
-//! and all is weighed anew.
+//! Kept in the batches that write and remove the rows, so that it agrees with them without a scan, from the first writer
+//! with a `history_size` on: then all that is there is weighed once. What is written over what is there already, by a second
+//! writer or by one that reads the log again with a guard of its own, counts twice, until `trim` notices before its next cut.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,29 @@ use bytes::Bytes;
 
 use super::Refusal;
 use super::entry::{HISTORY, second_of};
-use crate::embedded::disk::{Disk, KeyRange, Read, Space, Tx};
+use crate::embedded::disk::{Disk, DiskError, KeyRange, Read, Row, Space, Tx};
 
 pub(super) const WEIGHT: Space = Space("history_weight");
 
-/// Seconds that are weighed together.
-const STRETCH: u64 = 10;
+/// The seconds of a bucket, which are weighed together.
+const BUCKET: u64 = 10;
 const VERSION: u8 = 1;
-/// The key of all stretches' sum. Theirs are numbers of eight bytes, none of which begins so.
+/// The key of all buckets' sum. Theirs are numbers of eight bytes, none of which begins so.
 const TOTAL: &[u8] = b"\xfftotal";
+
+/// A row that is to be removed. The key is a copy: one that was read may be a slice of its block, all of which it would keep
+/// in memory until the removal is on the disk.
+pub(super) struct Going {
+    pub(super) key: Bytes,
+    /// The bytes of key and message.
+    pub(super) weight: usize,
+}
+
+impl Going {
+    pub(super) fn of(row: Result<Row, DiskError>) -> Result<Going, DiskError> {
+        row.map(|(key, message)| Going { weight: key.len() + message.len(), key: Bytes::copy_from_slice(&key) })
+    }
+}
 
 /// What a write adds and removes.
 #[derive(Debug, Default)]
@@ -31,20 +45,26 @@ impl Change {
     }
 
     /// A row of the history is removed.
-    pub(super) fn remove(&mut self, key: &[u8], message: &[u8]) {
-        self.weigh(key, -((key.len() + message.len()) as i64));
+    pub(super) fn remove(&mut self, row: &Going) {
+        self.weigh(&row.key, -(row.weight as i64));
     }
 
     fn weigh(&mut self, key: &[u8], bytes: i64) {
-        let stretch = second_of(key).unwrap_or(0) / STRETCH * STRETCH;
-        *self.0.entry(stretch).or_default() += bytes;
+        let bucket = second_of(key).unwrap_or(0) / BUCKET * BUCKET;
+        *self.0.entry(bucket).or_default() += bytes;
     }
 
-    /// Puts it into the write that changes the rows.
+    /// Puts it into the write that changes the rows, where they are weighed.
     pub(super) fn write(self, tx: &mut Tx<'_>) -> Result<(), Refusal> {
-        let mut total = read(tx, TOTAL)?.unwrap_or(0);
-        for (stretch, change) in self.0 {
-            let key = stretch.to_be_bytes();
+        match total(tx)? {
+            Some(total) => self.write_onto(total, tx),
+            None => Ok(()),
+        }
+    }
+
+    fn write_onto(self, mut total: u64, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+        for (bucket, change) in self.0 {
+            let key = bucket.to_be_bytes();
             let before = read(tx, &key)?.unwrap_or(0);
             let now = before.saturating_add_signed(change);
             total = (total + now).saturating_sub(before);
@@ -63,17 +83,23 @@ pub(super) fn total(from: &impl Read) -> Result<Option<u64>, Refusal> {
     read(from, TOTAL)
 }
 
+/// What all buckets weigh that begin before a second.
+pub(super) fn before(from: &impl Read, second: u64) -> Result<u64, Refusal> {
+    let older = |bucket: &Result<(u64, u64), Refusal>| !matches!(bucket, Ok((begins, _)) if *begins >= second);
+    buckets(from).take_while(older).map(|bucket| Ok(bucket?.1)).sum()
+}
+
 /// The first second that stays when no more than `limit` bytes are to.
 pub(super) fn first_within(from: &impl Read, limit: u64) -> Result<u64, Refusal> {
     let mut left = total(from)?.unwrap_or(0);
-    for row in stretches(from) {
+    for row in buckets(from) {
         if left <= limit {
             break;
         }
-        let (stretch, weight) = row?;
+        let (bucket, weight) = row?;
         left = left.saturating_sub(weight);
         if left <= limit {
-            return Ok(stretch.saturating_add(STRETCH));
+            return Ok(bucket.saturating_add(BUCKET));
         }
     }
     Ok(0)
@@ -84,32 +110,35 @@ pub(super) async fn ensure(disk: &Disk) -> Result<(), Refusal> {
     if disk.read(|view| total(view)).await?.is_some() {
         return Ok(());
     }
-    disk.tidy(|tx| if total(tx)?.is_none() { weigh(tx) } else { Ok(()) }).await
+    disk.tidy(|tx| if total(tx)?.is_none() { weigh_anew(tx) } else { Ok(()) }).await
 }
 
-/// Weighs all of it, whatever was known before.
-pub(super) fn weigh(tx: &mut Tx<'_>) -> Result<(), Refusal> {
+/// Weighs all of it, whatever was known before. It reads the whole history, and nothing else is written meanwhile: so it is
+/// for a directory that was never weighed, and where the weight was wrong.
+pub(super) fn weigh_anew(tx: &mut Tx<'_>) -> Result<(), Refusal> {
     let known = tx.rows(WEIGHT, everything()).map(|row| row.map(|(key, _)| key));
     let known: Vec<Bytes> = known.collect::<Result<_, _>>()?;
     known.into_iter().for_each(|key| tx.remove(WEIGHT, key));
-    let mut all = Change::default();
+    let (mut all, mut messages) = (Change::default(), 0u64);
     for row in tx.rows(HISTORY, everything()) {
         let (key, message) = row?;
         all.add(&key, &message);
+        messages += 1;
     }
-    all.write(tx)
+    tracing::info!(code = "history_weighed", messages, "the history was weighed anew");
+    all.write_onto(0, tx)
 }
 
 fn everything() -> KeyRange {
     KeyRange::prefix(Bytes::new())
 }
 
-/// All stretches and their weights, the oldest first.
-fn stretches(from: &impl Read) -> impl Iterator<Item = Result<(u64, u64), Refusal>> {
+/// All buckets and their weights, the oldest first.
+fn buckets(from: &impl Read) -> impl Iterator<Item = Result<(u64, u64), Refusal>> {
     from.rows(WEIGHT, KeyRange::between(Bytes::new(), TOTAL)).map(|row| {
         let (key, value) = row?;
-        let stretch = key.first_chunk().map(|key| u64::from_be_bytes(*key)).ok_or_else(unreadable)?;
-        Ok((stretch, number(&value)?))
+        let bucket = key.first_chunk().map(|key| u64::from_be_bytes(*key)).ok_or_else(unreadable)?;
+        Ok((bucket, number(&value)?))
     })
 }
 

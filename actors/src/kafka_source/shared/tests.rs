@@ -13,6 +13,12 @@ use crate::kafka::connection::KafkaConnection;
 use crate::log::reading::{Reading, Topic};
 use crate::log::resume::Resume;
 
+#[test]
+fn the_member_says_how_it_stands_with_its_group() {
+    let config = shared().setup.group_client();
+    assert_eq!(config.get("statistics.interval.ms"), Some("5000"));
+}
+
 /// A source of one topic that no thread works for.
 fn shared() -> Shared {
     let mut problems = Vec::new();

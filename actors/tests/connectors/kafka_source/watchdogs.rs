@@ -1,8 +1,12 @@
 //! What nobody tells a source: that a broker stands still, that nothing comes any more, that a topic is another one.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminOptions, NewPartitions};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::statistics::{ConsumerGroup, Statistics};
+use rdkafka::{ClientConfig, ClientContext};
 use telemill_engine::source::{Acker, ResumeAt, SourceError, SourceEvent};
 use telemill_engine::stage::BuildError;
 use telemill_services::{Kafka, eventually};
@@ -82,11 +86,37 @@ async fn a_source_is_closed_in_time_while_its_broker_stands_still() {
             built => built.unwrap(),
         };
         match read_until(&mut source, 1).await {
-            Err(SourceError::Unavailable(_)) => None,
+            Err(SourceError::Unavailable(why)) if why.contains("does not ask for again") => None,
             read => read.map(|()| Some(source)).unwrap(),
         }
     });
     source.await.close().await;
+}
+
+/// A source is taken for stuck by words of the client library's statistics, which nothing but the library fixes.
+#[tokio::test]
+async fn a_member_says_how_it_stands_with_its_group() {
+    #[derive(Default)]
+    struct Heard(Mutex<Option<ConsumerGroup>>);
+    impl ClientContext for Heard {
+        fn stats(&self, statistics: Statistics) {
+            *self.0.lock().unwrap() = statistics.cgrp;
+        }
+    }
+    impl ConsumerContext for Heard {}
+    let fixture = Fixture::new(1, 1);
+    fixture.create_topics().await;
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &fixture.brokers).set("group.id", &fixture.group);
+    config.set("statistics.interval.ms", "100");
+    let member: BaseConsumer<Heard> = config.create_with_context(Heard::default()).unwrap();
+    member.subscribe(&[&fixture.topics[0]]).unwrap();
+    let stands = async || {
+        let _ = member.poll(Duration::from_millis(100));
+        let group = member.context().0.lock().unwrap().take()?;
+        (group.state == "up" && group.join_state == "steady").then_some(())
+    };
+    eventually(DEADLINE, "the member to be `up` and `steady`", stands).await;
 }
 
 /// The connection over which the source reads is half open, while the coordinator answers on another one: nothing else
