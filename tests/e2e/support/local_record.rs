@@ -7,20 +7,50 @@ use serde_json::Value;
 /// Running numbers of messages and their event ids.
 pub type Numbers = Vec<(u64, String)>;
 
+/// The names for which a number stands.
+const NAMES: [&str; 18] = [
+    "event-id",
+    "received-at-ms",
+    "kind",
+    "slot",
+    "slot-session",
+    "delivery",
+    "packet-id",
+    "payload-hash",
+    "dup",
+    "will",
+    "traceparent",
+    "dead-reason",
+    "dead-detail",
+    "dead-topology",
+    "dead-stage",
+    "dead-attempts",
+    "dead-source",
+    "dead-at-ms",
+];
+
 /// Key, headers and value of a record as it is in the embedded log (`docs/formats.md`, "Embedded log").
 pub fn parts(frame: &[u8]) -> (String, BTreeMap<String, String>, &[u8]) {
     let mut rest = frame;
     let mut take = |count: usize| rest.split_off(..count).expect("the record is whole");
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
-    assert_eq!(take(9)[0], 1, "the version");
+    assert_eq!(take(9)[0], 2, "the version");
     let length = number(take(2));
     let key = text(take(length));
     let mut headers = BTreeMap::new();
     for _ in 0..number(take(2)) {
-        let length = number(take(2));
-        let name = text(take(length));
-        let length = number(take(4));
+        let name = match number(take(1)) {
+            0 => {
+                let length = number(take(2));
+                text(take(length))
+            }
+            place => NAMES[place - 1].to_owned(),
+        };
+        let length = match number(take(1)) {
+            255 => number(take(4)),
+            length => length,
+        };
         headers.insert(name, text(take(length)));
     }
     (key, headers, rest)
