@@ -10,12 +10,6 @@ mod logging;
 use std::process::ExitCode;
 
 use clap::Parser;
-use mimalloc::MiMalloc;
-
-/// Messages are allocated by the threads that receive them and freed by those that write them, which costs the C library's
-/// allocator a quarter of all CPU time.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     #[cfg(feature = "faults")]

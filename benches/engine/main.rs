@@ -24,12 +24,7 @@ mod store;
 mod summary;
 
 use criterion::Criterion;
-use mimalloc::MiMalloc;
 use summary::Summary;
-
-/// As `telemill` allocates, on both sides of each comparison.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();

@@ -28,14 +28,9 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use clap::Parser;
-use mimalloc::MiMalloc;
 
 use leg::Leg;
 use site::Site;
-
-/// The bare loops, which run in processes of this program, allocate as the engine does.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// CPU a record of the running engine, beside bare loops on the same libraries.
 #[derive(Parser)]
