@@ -40,8 +40,8 @@ pub(crate) const EXPLANATIONS: &[Explanation] = &[
     ),
     (
         "history_weighed",
-        "How much the histories of all devices take was counted by reading them: once in a directory of an earlier version, \
-         and where two writers keep the same messages.",
+        "How much the histories of all devices take was counted by reading them: once when a writer has the directory's first \
+         `history_size`, and where messages were written over what was there.",
     ),
     ("kafka_source::long_group", "The name of a group on the embedded log has at most 1024 bytes."),
     (

@@ -38,7 +38,12 @@ pub(super) struct Entry {
 impl Entry {
     /// The entry of a device, if it has one.
     pub(super) fn read(from: &impl Read, device: &DeviceId) -> Result<Option<Entry>, Refusal> {
-        let Some(stored) = from.get(DEVICES, device.as_str().as_bytes())? else { return Ok(None) };
+        let stored = from.get(DEVICES, device.as_str().as_bytes())?;
+        stored.map(|stored| Self::parse(device, &stored)).transpose()
+    }
+
+    /// The entry of a device as it is stored.
+    pub(super) fn parse(device: &DeviceId, stored: &Bytes) -> Result<Entry, Refusal> {
         let version = stored.first().copied().unwrap_or_default();
         if version != VERSION || stored.len() < FIXED {
             return Err(Refusal::Unreadable(format!(
@@ -48,13 +53,13 @@ impl Entry {
             )));
         }
         let number = |at: usize| u64::from_be_bytes(stored[at..at + 8].try_into().expect("a number has 8 bytes"));
-        Ok(Some(Entry {
+        Ok(Entry {
             timestamp: number(1),
             hidden_below: number(9),
             removed_below: number(17),
             expires: number(25),
             payload: stored.slice(FIXED..),
-        }))
+        })
     }
 
     pub(super) fn written(&self) -> Bytes {

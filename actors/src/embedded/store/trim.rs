@@ -5,7 +5,6 @@
 //! cut takes many writes; where it is interrupted, the next round looks at the total again.
 
 use bytes::Bytes;
-use telemill_engine::device_id::DeviceId;
 
 use super::Refusal;
 use super::apply::remove_rows;
@@ -58,8 +57,12 @@ pub(super) async fn trim(disk: &Disk, limit: u64) -> Result<Option<Cut>, Refusal
 fn weighs(view: &View<'_>, before: u64) -> Result<u64, Refusal> {
     let mut bytes = 0;
     for row in view.rows(DEVICES, KeyRange::prefix(Bytes::new())) {
-        let device = device_in(DEVICES, &row?.0)?;
-        let Some(entry) = to_cut(view, &device, before)? else { continue };
+        let (key, stored) = row?;
+        let device = device_in(DEVICES, &key)?;
+        let entry = Entry::parse(&device, &stored)?;
+        if !may_have(&entry, before) {
+            continue;
+        }
         for row in view.rows(HISTORY, seconds(&device, entry.removed_below, before)) {
             bytes += Going::of(row)?.weight as u64;
         }
@@ -67,10 +70,9 @@ fn weighs(view: &View<'_>, before: u64) -> Result<u64, Refusal> {
     Ok(bytes)
 }
 
-/// The entry of a device that may have messages older than a second.
-fn to_cut(from: &impl Read, device: &DeviceId, before: u64) -> Result<Option<Entry>, Refusal> {
-    let entry = Entry::read(from, device)?;
-    Ok(entry.filter(|entry| entry.expires != 0 && entry.removed_below < before))
+/// Whether a device may have messages older than a second.
+fn may_have(entry: &Entry, before: u64) -> bool {
+    entry.expires != 0 && entry.removed_below < before
 }
 
 /// Cuts the history of some devices, from one on: how many messages went, and the device to go on with.
@@ -86,7 +88,7 @@ fn some(tx: &mut Tx<'_>, from: Bytes, before: u64) -> Result<(u64, Option<Bytes>
             break;
         }
         let device = device_in(DEVICES, &key)?;
-        let Some(entry) = to_cut(tx, &device, before)? else { continue };
+        let Some(entry) = Entry::read(tx, &device)?.filter(|entry| may_have(entry, before)) else { continue };
         let rows = tx.rows(HISTORY, seconds(&device, entry.removed_below, before)).take(room);
         let rows: Vec<Going> = rows.map(Going::of).collect::<Result<_, _>>()?;
         if rows.is_empty() {
