@@ -3,26 +3,39 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use telemill_engine::clock::Timestamp;
 use telemill_engine::envelope;
 use telemill_engine::position::{Position, TopicId};
 use uuid::Uuid;
 
-use crate::embedded::log::frame;
+use crate::embedded::log::frame::Frame;
+use crate::embedded::log::{Entry, Page, Row};
 use crate::log::cursor::LogCursor;
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::Mark;
 use crate::log::message::{NO_DEVICE, Parts, Taken, is_bare};
 
-/// A frame is refused, or what is in it is a record or a dead letter that keeps its bytes; and a record that is written
-/// again is the same.
+/// The offset of the first record of a row.
+const FIRST: i64 = 41;
+
+/// A row is refused, or its records are; or what is in them is a record or a dead letter that keeps its bytes; and a record
+/// that is written again is the same.
 pub(super) fn holds(bytes: &[u8]) {
     texts(bytes);
-    let bytes = Bytes::copy_from_slice(bytes);
-    let Some(read) = frame::read(&bytes) else { return };
-    assert_eq!(frame::time(&bytes), Some(read.at));
-    assert!(bytes.ends_with(&read.value));
-    let (at, key, value) = (read.at, read.key, read.value.clone());
-    let record = match take(read).record {
+    let Some(row) = Row::read(FIRST, Bytes::copy_from_slice(bytes)) else { return };
+    let mut offsets = row.offsets.clone();
+    for entry in row.entries() {
+        let Some(entry) = entry else { return };
+        assert_eq!(Some(entry.offset), offsets.next());
+        one(&entry);
+    }
+    assert!(offsets.is_empty(), "all are there, or the last is none");
+}
+
+fn one(entry: &Entry) {
+    let Some(read) = entry.frame() else { return };
+    let (key, value) = (read.key, read.value.clone());
+    let record = match take(entry.at, read).record {
         Ok(record) => record,
         Err(rejected) => {
             assert_eq!(rejected.record.payload, value, "a dead letter has the bytes that came");
@@ -38,8 +51,11 @@ pub(super) fn holds(bytes: &[u8]) {
     }
     let message = envelope::message_of(&record);
     let headers = HeaderWriter::default().record(&record);
-    let written = frame::write(at, Some(record.device.as_str().as_bytes()), &headers, &message);
-    let again = take(frame::read(&written).expect("what was written"));
+    let mut page = Page::new(entry.at);
+    page.push(Some(record.device.as_str().as_bytes()), &headers, &message);
+    let written = Row::read(FIRST, page.into_row()).expect("what was written");
+    let written = written.entries().next().flatten().expect("it has one record");
+    let again = take(written.at, written.frame().expect("what was written"));
     let same = again.record.expect("what was a record");
     assert_eq!((same.id, &same.device, &same.kind), (record.id, &record.device, &record.kind));
     assert_eq!((same.origin, same.sent, &same.traceparent), (record.origin, record.sent, &record.traceparent));
@@ -47,13 +63,13 @@ pub(super) fn holds(bytes: &[u8]) {
     assert_eq!(again.time, record.received_at);
 }
 
-fn take(read: frame::Frame<'_>) -> Taken {
-    let position = Position { topic: TopicId(Uuid::from_u128(1)), partition: 3, offset: 41, output: 0 };
+fn take(at: Timestamp, read: Frame<'_>) -> Taken {
+    let position = Position { topic: TopicId(Uuid::from_u128(1)), partition: 3, offset: FIRST, output: 0 };
     let stage: Arc<str> = NO_DEVICE.into();
     Parts {
         topic: "iot-data",
         position,
-        timestamp: Some(read.at.as_millis()),
+        timestamp: Some(at.as_millis()),
         key: read.key,
         value: Some(read.value),
         headers: read.headers,

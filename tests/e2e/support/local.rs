@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +11,7 @@ use serde_json::Value;
 use telemill_actors::embedded::disk::{Disk, DiskError, KeyRange, Read, Space};
 use telemill_services::unique_name;
 
+use super::local_record::page;
 use super::{LocalRecord, SmallDisk, Telemill, Terminal};
 
 /// The quick start's file, changed as the test needs it, and its data. Both go with it, and stay after a failed test.
@@ -117,7 +117,7 @@ impl Local {
 }
 
 /// All records of a topic as they are in a data directory that no Telemill has.
-pub fn frames(data: &Path, topic: &'static str) -> impl Iterator<Item = impl Deref<Target = [u8]>> {
+pub fn frames(data: &Path, topic: &'static str) -> impl Iterator<Item = Vec<u8>> {
     let rows = async {
         let disk = Disk::open(data, 0).await?;
         disk.read(move |view| {
@@ -129,7 +129,7 @@ pub fn frames(data: &Path, topic: &'static str) -> impl Iterator<Item = impl Der
         .await
     };
     let rows: Result<_, DiskError> = tokio::runtime::Runtime::new().expect("a runtime").block_on(rows);
-    rows.expect("the directory can be read").into_iter().map(|(_, frame)| frame)
+    rows.expect("the directory can be read").into_iter().flat_map(|(_, row)| page(&row))
 }
 
 impl Drop for Local {

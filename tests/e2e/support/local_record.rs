@@ -29,13 +29,28 @@ const NAMES: [&str; 18] = [
     "dead-at-ms",
 ];
 
-/// Key, headers and value of a record as it is in the embedded log (`docs/formats.md`, "Embedded log").
+/// The records in a row of the embedded log (`docs/formats.md`, "Embedded log").
+pub fn page(row: &[u8]) -> Vec<Vec<u8>> {
+    let mut rest = row;
+    let mut take = |count: usize| rest.split_off(..count).expect("the page is whole");
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
+    assert_eq!(take(9)[0], 3, "the version");
+    let count = number(take(4));
+    let records = (0..count).map(|_| {
+        let length = number(take(4));
+        take(length).to_vec()
+    });
+    let records = records.collect();
+    assert!(rest.is_empty(), "behind the last record");
+    records
+}
+
+/// Key, headers and value of a record in a page.
 pub fn parts(frame: &[u8]) -> (String, BTreeMap<String, String>, &[u8]) {
     let mut rest = frame;
     let mut take = |count: usize| rest.split_off(..count).expect("the record is whole");
     let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | usize::from(*byte));
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
-    assert_eq!(take(9)[0], 2, "the version");
     let length = number(take(2));
     let key = text(take(length));
     let mut headers = BTreeMap::new();

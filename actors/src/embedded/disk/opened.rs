@@ -23,10 +23,10 @@ use super::tx::{Tx, View, Written, slices};
 use super::{Read, Space};
 
 /// The version of the directory's form (`docs/formats.md`, "Embedded data directory").
-const VERSION: &[u8] = b"2";
+const VERSION: &[u8] = b"3";
 /// The forms that are read, too. With the first write the directory has the present one: programs that know only an older
 /// form would pass over what they cannot read.
-const READ: [&[u8]; 1] = [b"1"];
+const READ: [&[u8]; 2] = [b"1", b"2"];
 const DISK: Space = Space("disk");
 const VERSION_KEY: &[u8] = b"version";
 const GROUP_KEY: &[u8] = b"group";

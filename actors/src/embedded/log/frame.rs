@@ -1,20 +1,23 @@
-//! A record as it stands in the log (`docs/formats.md`, "Embedded log").
+//! A record as it stands in a row of the log (`docs/formats.md`, "Embedded log").
 
 use bytes::{BufMut, Bytes, BytesMut};
-use telemill_engine::clock::Timestamp;
 
 use crate::log::headers::{HeaderList, MessageHeaders, name_at, place_of};
 
-const VERSION: u8 = 2;
-/// The form in which every header had its name.
-const WITH_NAMES: u8 = 1;
+/// How a record names its headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By a number where the name is known, and short lengths in a byte.
+    Numbered,
+    /// Each by its name: as it was written first.
+    Named,
+}
+
 /// In the place of a header's name: the name follows.
 const NAMED: u8 = 0;
 /// In the place of a value's length: it follows as a u32.
 const LONG: u8 = u8::MAX;
 const NO_KEY: u16 = u16::MAX;
-/// Of the version and the time.
-const FIXED: usize = 9;
 
 /// Headers in the form in which they stand in a record.
 #[derive(Debug, Default)]
@@ -54,26 +57,23 @@ impl HeaderList for FrameHeaders {
     }
 }
 
-/// Puts a record together. Keys are device ids, which are shorter than any length that a key may have.
-pub(crate) fn write(at: Timestamp, key: Option<&[u8]>, headers: &FrameHeaders, value: &[u8]) -> Bytes {
-    let key_bytes = key.unwrap_or_default();
-    let size = FIXED + 2 + key_bytes.len() + 2 + headers.bytes.len() + value.len();
-    let mut frame = BytesMut::with_capacity(size);
-    frame.put_u8(VERSION);
-    frame.put_u64(at.as_millis());
-    frame.put_u16(key.and_then(|key| u16::try_from(key.len()).ok()).unwrap_or(NO_KEY));
-    frame.put_slice(key_bytes);
-    frame.put_u16(headers.count);
-    frame.put_slice(&headers.bytes);
-    frame.put_slice(value);
-    frame.freeze()
+/// The bytes of a record.
+pub(crate) fn size(key: Option<&[u8]>, headers: &FrameHeaders, value: &[u8]) -> usize {
+    2 + key.map_or(0, <[u8]>::len) + 2 + headers.bytes.len() + value.len()
+}
+
+/// Puts a record, numbered, behind what is there. Keys are device ids, which are shorter than any length that a key may have.
+pub(crate) fn put(to: &mut BytesMut, key: Option<&[u8]>, headers: &FrameHeaders, value: &[u8]) {
+    to.put_u16(key.and_then(|key| u16::try_from(key.len()).ok()).unwrap_or(NO_KEY));
+    to.put_slice(key.unwrap_or_default());
+    to.put_u16(headers.count);
+    to.put_slice(&headers.bytes);
+    to.put_slice(value);
 }
 
 /// A record taken apart.
 #[derive(Debug)]
 pub(crate) struct Frame<'a> {
-    /// When the log took it.
-    pub(crate) at: Timestamp,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) headers: MessageHeaders<'a>,
     /// A slice of the record.
@@ -81,32 +81,22 @@ pub(crate) struct Frame<'a> {
 }
 
 /// Takes a record apart; `None` where it does not have the form.
-pub(crate) fn read(frame: &Bytes) -> Option<Frame<'_>> {
-    let mut rest = Rest(frame);
-    let version = rest.u8()?;
-    if ![VERSION, WITH_NAMES].contains(&version) {
-        return None;
-    }
-    let at = u64::from_be_bytes(rest.take(8)?.try_into().ok()?);
+pub(crate) fn read(record: &Bytes, form: Form) -> Option<Frame<'_>> {
+    let mut rest = Rest(record);
     let key = match rest.u16()? {
         NO_KEY => None,
         length => Some(rest.take(usize::from(length))?),
     };
-    let has_names = version == WITH_NAMES;
+    let is_named = form == Form::Named;
     let mut headers = MessageHeaders::default();
     for _ in 0..rest.u16()? {
-        let place = if has_names { NAMED } else { rest.u8()? };
+        let place = if is_named { NAMED } else { rest.u8()? };
         let name = rest.name(place)?;
-        let length = if has_names { LONG } else { rest.u8()? };
+        let length = if is_named { LONG } else { rest.u8()? };
         headers.set(name, rest.value(length)?);
     }
-    let value = frame.slice(frame.len() - rest.0.len()..);
-    Some(Frame { at: Timestamp(at), key, headers, value })
-}
-
-/// When the log took a record, without taking all of it apart.
-pub(crate) fn time(frame: &[u8]) -> Option<Timestamp> {
-    Some(Timestamp(u64::from_be_bytes(frame.get(1..FIXED)?.try_into().ok()?)))
+    let value = record.slice(record.len() - rest.0.len()..);
+    Some(Frame { key, headers, value })
 }
 
 struct Rest<'a>(&'a [u8]);
@@ -151,27 +141,11 @@ impl<'a> Rest<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_written_form_is_fixed() {
-        let headers = FrameHeaders::with_room(2).with("kind", b"hello").with("x", b"");
-        let frame = write(Timestamp(258), Some(b"d1"), &headers, b"{}");
-        let expect = b"\x02\0\0\0\0\0\0\x01\x02\0\x02d1\0\x02\x03\x05hello\0\0\x01x\0{}";
-        assert_eq!(frame, expect[..]);
-        check_read(&frame);
-    }
-
-    #[test]
-    fn the_form_of_before_is_read() {
-        let frame = b"\x01\0\0\0\0\0\0\x01\x02\0\x02d1\0\x02\0\x04kind\0\0\0\x05hello\0\x01x\0\0\0\0{}";
-        check_read(&Bytes::from_static(frame));
-    }
-
-    fn check_read(frame: &Bytes) {
-        let read = read(frame).unwrap();
-        assert_eq!((read.at, read.key), (Timestamp(258), Some(&b"d1"[..])));
-        assert_eq!(read.headers.kind().as_str(), "hello");
-        assert_eq!(read.value, b"{}"[..]);
-        assert_eq!(time(frame), Some(Timestamp(258)));
+    fn written(key: Option<&[u8]>, headers: &FrameHeaders, value: &[u8]) -> Bytes {
+        let mut record = BytesMut::new();
+        put(&mut record, key, headers, value);
+        assert_eq!(record.len(), size(key, headers, value));
+        record.freeze()
     }
 
     #[test]
@@ -179,8 +153,8 @@ mod tests {
         for length in [0, 1, 254, 255, 256, 70_000] {
             let value = "k".repeat(length);
             let headers = FrameHeaders::with_room(2).with("traceparent", value.as_bytes()).with("kind", b"hello");
-            let frame = write(Timestamp(1), None, &headers, b"1");
-            let read = read(&frame).unwrap();
+            let record = written(None, &headers, b"1");
+            let read = read(&record, Form::Numbered).unwrap();
             assert_eq!(read.headers.traceparent(), Some(&*value));
             assert_eq!((read.headers.kind().as_str(), &read.value[..]), ("hello", &b"1"[..]));
         }
@@ -188,20 +162,18 @@ mod tests {
 
     #[test]
     fn a_record_may_have_neither_key_nor_headers_nor_bytes() {
-        let frame = write(Timestamp(0), None, &FrameHeaders::default(), b"");
-        let read = read(&frame).unwrap();
+        let record = written(None, &FrameHeaders::default(), b"");
+        let read = read(&record, Form::Numbered).unwrap();
         assert_eq!((read.key, read.value.len()), (None, 0));
     }
 
     #[test]
     fn what_has_another_form_is_none() {
         let headers = FrameHeaders::with_room(1).with("kind", b"hello");
-        let frame = write(Timestamp(1), Some(b"d1"), &headers, b"");
-        for cut in 0..frame.len() {
-            assert!(read(&frame.slice(..cut)).is_none(), "{cut}");
+        let record = written(Some(b"d1"), &headers, b"");
+        for cut in 0..record.len() {
+            assert!(read(&record.slice(..cut), Form::Numbered).is_none(), "{cut}");
         }
-        let mut other = frame.to_vec();
-        other[0] = 3;
-        assert!(read(&other.into()).is_none());
+        assert!(read(&record, Form::Named).is_none());
     }
 }

@@ -11,8 +11,8 @@ pub(super) const LOG: Space = Space("log");
 pub(super) const GROUPS: Space = Space("groups");
 
 const VERSION: u8 = 1;
-/// The length of a record's key.
-const RECORD_KEY: usize = 16;
+/// The length of a row's key in `log`.
+pub(super) const KEY: usize = 16;
 
 /// A partition of a topic, by the topic's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,24 +33,17 @@ impl Place {
         key.freeze()
     }
 
-    /// The key of a record.
-    pub(super) fn record(self, offset: i64) -> Bytes {
-        self.record_in(&mut BytesMut::with_capacity(RECORD_KEY), offset)
+    /// The key of the row whose first record has this offset.
+    pub(super) fn row(self, first: i64) -> Bytes {
+        let mut key = BytesMut::with_capacity(KEY);
+        self.put(&mut key);
+        key.put_i64(first);
+        key.freeze()
     }
 
-    /// The same, cut from a buffer that is shared with other keys.
-    pub(super) fn record_in(self, buffer: &mut BytesMut, offset: i64) -> Bytes {
-        if buffer.capacity() < RECORD_KEY {
-            *buffer = BytesMut::with_capacity(256 * RECORD_KEY);
-        }
-        self.put(buffer);
-        buffer.put_i64(offset);
-        buffer.split().freeze()
-    }
-
-    /// The records from an offset up to and without another.
-    pub(super) fn records(self, from: i64, to: i64) -> KeyRange {
-        KeyRange::between(self.record(from), self.record(to))
+    /// The rows that begin from an offset on, up to and without another.
+    pub(super) fn rows(self, from: i64, to: i64) -> KeyRange {
+        KeyRange::between(self.row(from), self.row(to))
     }
 
     /// The key of what a group has committed here.
@@ -63,7 +56,7 @@ impl Place {
     }
 }
 
-/// The offset at the end of a record's key.
+/// The offset at the end of a row's key.
 pub(super) fn offset_of(key: &[u8]) -> Option<i64> {
     Some(i64::from_be_bytes(key.get(8..)?.try_into().ok()?))
 }
@@ -75,7 +68,7 @@ pub(super) struct Line {
     pub(super) start: i64,
     /// The offset behind the last.
     pub(super) end: i64,
-    /// Keys and values of the records retained.
+    /// Keys and values of the rows retained.
     pub(super) bytes: u64,
 }
 
@@ -131,9 +124,9 @@ mod tests {
     #[test]
     fn keys_are_in_the_order_of_offsets() {
         let place = Place { topic: 1, partition: 2 };
-        assert_eq!(place.record(258), b"\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\x01\x02"[..]);
-        assert_eq!(offset_of(&place.record(258)), Some(258));
-        assert!(place.record(255) < place.record(256));
+        assert_eq!(place.row(258), b"\0\0\0\x01\0\0\0\x02\0\0\0\0\0\0\x01\x02"[..]);
+        assert_eq!(offset_of(&place.row(258)), Some(258));
+        assert!(place.row(255) < place.row(256));
         assert!(LOG.is_run());
         assert_eq!(place.group("ab"), b"\0\x02ab\0\0\0\x01\0\0\0\x02"[..]);
     }

@@ -7,6 +7,7 @@
 
 pub(crate) mod frame;
 mod keys;
+mod page;
 mod read;
 mod retention;
 #[cfg(test)]
@@ -16,7 +17,6 @@ mod topics;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
 use telemill_engine::context::TopicDecl;
 use telemill_engine::ports::PortError;
 use telemill_engine::position::Partition;
@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use super::disk::{Disk, DiskError, Tx};
 use keys::{GROUPS, LOG, Line, Place};
 
+pub(crate) use page::{Entry, Page, Row};
 pub(crate) use read::{bounds, commits, for_each, records};
 pub(crate) use topics::Topic;
 
@@ -70,13 +71,12 @@ pub(crate) struct Log {
     tidying: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// A record to be appended.
+/// Records to be appended to a partition.
 #[derive(Debug)]
 pub(crate) struct Append {
     pub(crate) topic: Arc<Topic>,
     pub(crate) partition: Partition,
-    /// As [`frame::write`] put it together.
-    pub(crate) frame: Bytes,
+    pub(crate) page: Page,
 }
 
 impl Log {
@@ -143,24 +143,21 @@ impl Drop for Membership {
     }
 }
 
-/// Appends within a write; gives each record's offset, in order. Who waits for new records is woken when the write is
-/// durable.
+/// Appends within a write, in order. Who waits for new records is woken when the write is durable.
 pub(crate) struct Appender<'a, 'b> {
     log: Arc<Log>,
     tx: &'a mut Tx<'b>,
     lines: Vec<(Arc<Topic>, Partition, Line)>,
-    /// Where keys are cut from.
-    keys: BytesMut,
 }
 
 impl<'a, 'b> Appender<'a, 'b> {
     pub(crate) fn new(log: &Arc<Log>, tx: &'a mut Tx<'b>) -> Self {
-        Appender { log: log.clone(), tx, lines: Vec::new(), keys: BytesMut::new() }
+        Appender { log: log.clone(), tx, lines: Vec::new() }
     }
 
-    /// Appends a record; its offset.
-    pub(crate) fn append(&mut self, record: Append) -> Result<i64, LogError> {
-        let Append { topic, partition, frame } = record;
+    /// Appends a page, which has a record; the offset of its last one.
+    pub(crate) fn append(&mut self, append: Append) -> Result<i64, LogError> {
+        let Append { topic, partition, page } = append;
         let place = topic.place(partition);
         let known = self.lines.iter().position(|(t, p, _)| *p == partition && t.number == place.topic);
         let at = match known {
@@ -172,12 +169,12 @@ impl<'a, 'b> Appender<'a, 'b> {
             }
         };
         let line = &mut self.lines[at].2;
-        let offset = line.end;
-        let key = place.record_in(&mut self.keys, offset);
-        line.end += 1;
-        line.bytes += (key.len() + frame.len()) as u64;
-        self.tx.insert(LOG, key, frame);
-        Ok(offset)
+        let key = place.row(line.end);
+        line.end += i64::from(page.records());
+        let row = page.into_row();
+        line.bytes += (key.len() + row.len()) as u64;
+        self.tx.insert(LOG, key, row);
+        Ok(line.end - 1)
     }
 
     /// Ends the appending. Without it what was appended is not part of the log.

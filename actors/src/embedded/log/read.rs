@@ -1,33 +1,26 @@
 //! Reading the log: records from an offset on, and what groups have committed.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use telemill_engine::position::{Partition, Position};
 
-use super::frame::{self, Frame};
+use super::frame::Frame;
 use super::keys::{GROUPS, LOG, Line, broken, committed, offset_of};
-use super::{Log, LogError, Topic};
-use crate::embedded::disk::{Read, View};
+use super::{Entry, Log, LogError, Row, Topic};
+use crate::embedded::disk::{DiskError, Read, View};
 use crate::log::begin::Committed;
 use crate::log::message::{Parts, Taken};
-
-/// A record of the log.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) offset: i64,
-    /// As it stands there.
-    pub(crate) frame: Bytes,
-}
 
 impl Entry {
     /// The record, or what is known of one that is none. `stage` is named in the dead letter of such a one.
     pub(crate) fn take(&self, topic: &Topic, partition: Partition, stage: &Arc<str>) -> Result<Taken, LogError> {
-        let frame = frame::read(&self.frame).ok_or_else(|| not_a_record(topic, partition, self.offset))?;
+        let frame = self.frame().ok_or_else(|| not_a_record(topic, partition, self.offset))?;
         let parts = Parts {
             topic: &topic.name,
             position: Position { topic: topic.id, partition, offset: self.offset, output: 0 },
-            timestamp: Some(frame.at.as_millis()),
+            timestamp: Some(self.at.as_millis()),
             key: frame.key,
             value: Some(frame.value),
             headers: frame.headers,
@@ -36,26 +29,51 @@ impl Entry {
     }
 }
 
-/// The records of a partition from an offset on, up to and without another, at most so many and so many bytes of them;
-/// one that is larger than all bytes is still given.
+/// The rows of a partition that have records in a range of offsets.
+pub(super) fn rows<'a>(
+    view: &'a View<'_>,
+    topic: &'a Topic,
+    partition: Partition,
+    range: Range<i64>,
+) -> impl Iterator<Item = Result<Row, LogError>> + 'a {
+    let place = topic.place(partition);
+    let mut found = view.rows(LOG, place.rows(range.start, range.end)).peekable();
+    // Where no row begins at the start of the range, the row before may reach into it.
+    let begins_there = matches!(found.peek(), Some(Ok((key, _))) if offset_of(key) == Some(range.start));
+    let before = if begins_there { None } else { view.rows_back(LOG, place.rows(0, range.start)).next() };
+    let row = move |row: Result<_, DiskError>| {
+        let (key, row): (Bytes, Bytes) = row?;
+        let first = offset_of(&key).ok_or_else(|| broken("the key of a row"))?;
+        Row::read(first, row).ok_or_else(|| not_a_record(topic, partition, first))
+    };
+    let reaches = move |row: &Result<Row, LogError>| row.as_ref().map_or(true, |row| row.offsets.end > range.start);
+    before.into_iter().map(row).filter(reaches).chain(found.map(row))
+}
+
+/// The records of a partition from an offset on, up to and without another. No further row is begun with so many records, or
+/// so many bytes of them; what was begun is given whole.
 pub(crate) fn records(
     view: &View<'_>,
     topic: &Topic,
     partition: Partition,
-    range: std::ops::Range<i64>,
+    range: Range<i64>,
     max_records: usize,
-    max_bytes: usize,
+    max_bytes: u64,
 ) -> Result<Vec<Entry>, LogError> {
     let mut found = Vec::new();
     let mut bytes = 0;
-    for row in view.rows(LOG, topic.place(partition).records(range.start, range.end)) {
-        let (key, frame) = row?;
-        let offset = offset_of(&key).ok_or_else(|| broken("the key of a record"))?;
-        bytes += frame.len();
-        if found.len() == max_records || (bytes > max_bytes && !found.is_empty()) {
+    for row in rows(view, topic, partition, range.clone()) {
+        let row = row?;
+        bytes += row.bytes();
+        for entry in row.entries() {
+            let entry = entry.ok_or_else(|| not_a_record(topic, partition, row.offsets.start))?;
+            if range.contains(&entry.offset) {
+                found.push(entry);
+            }
+        }
+        if found.len() >= max_records || bytes >= max_bytes {
             break;
         }
-        found.push(Entry { offset, frame });
     }
     Ok(found)
 }
@@ -65,13 +83,17 @@ pub(crate) fn for_each(
     view: &View<'_>,
     topic: &Topic,
     partition: Partition,
-    range: std::ops::Range<i64>,
+    range: Range<i64>,
     mut each: impl FnMut(Frame<'_>),
 ) -> Result<(), LogError> {
-    for row in view.rows(LOG, topic.place(partition).records(range.start, range.end)) {
-        let (key, frame) = row?;
-        let offset = offset_of(&key).unwrap_or_default();
-        each(frame::read(&frame).ok_or_else(|| not_a_record(topic, partition, offset))?);
+    for row in rows(view, topic, partition, range.clone()) {
+        let row = row?;
+        for entry in row.entries() {
+            let entry = entry.ok_or_else(|| not_a_record(topic, partition, row.offsets.start))?;
+            if range.contains(&entry.offset) {
+                each(entry.frame().ok_or_else(|| not_a_record(topic, partition, entry.offset))?);
+            }
+        }
     }
     Ok(())
 }
@@ -102,14 +124,14 @@ pub(crate) fn commits(
 }
 
 impl Log {
-    /// The records of a partition in a range of offsets, as far as it is retained, at most so many of them.
+    /// The records of a partition in a range of offsets, as far as it is retained, about so many of them; see [`records`].
     pub(crate) async fn read(
         &self,
         topic: &Arc<Topic>,
         partition: Partition,
-        range: std::ops::Range<i64>,
+        range: Range<i64>,
         max_records: usize,
-        max_bytes: usize,
+        max_bytes: u64,
     ) -> Result<Vec<Entry>, LogError> {
         let topic = topic.clone();
         self.disk.read(move |view| records(view, &topic, partition, range, max_records, max_bytes)).await

@@ -1,7 +1,7 @@
 //! What is old, or too much, leaves the log.
 //!
-//! A record goes when it is older than its topic's retention, or when the topic holds more bytes than it may, the oldest
-//! of the topic first. What goes is always a partition's beginning, so the first offset retained says all. It goes in
+//! A row of records, which were taken together, goes when it is older than its topic's retention, or when the topic holds
+//! more bytes than it may, the oldest of the topic first. What goes is always a partition's beginning, so the first offset retained says all. It goes in
 //! steps, each one atomic write together with the partition's line, and may use the room that is kept free on the disk:
 //! tidying is what makes room there.
 
@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use telemill_engine::clock::Timestamp;
 use telemill_engine::position::Partition;
 
-use super::keys::{LOG, Line, broken, offset_of};
-use super::{Log, LogError, Topic, frame, lock};
-use crate::embedded::disk::{Read, Rows, Tx, View};
+use super::keys::{LOG, Line};
+use super::read::rows;
+use super::{Log, LogError, Row, Topic, lock};
+use crate::embedded::disk::{Tx, View};
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(5);
-/// Records that go in one step.
+/// Rows that go in one step.
 const STEP: usize = 2048;
 
 /// Has the log, and what its directory takes, looked after for as long as it is in use, on the runtime of the caller.
@@ -43,8 +44,16 @@ async fn run(log: Weak<Log>) {
     }
 }
 
-/// What goes of each partition: up to and without this offset, and its bytes.
-type Going = Vec<(Partition, i64, u64)>;
+/// What goes of a partition.
+struct Going {
+    partition: Partition,
+    /// The first offsets of its rows.
+    rows: Vec<i64>,
+    /// The offset behind them.
+    before: i64,
+    /// Their keys and values.
+    bytes: u64,
+}
 
 impl Log {
     /// Gives out what the data directory takes. That it cannot be measured now is no reason to stop.
@@ -75,82 +84,61 @@ impl Log {
     }
 }
 
-/// The next step: what of a topic is to go, at most [`STEP`] records.
-fn going(view: &View<'_>, topic: &Topic, now: Timestamp) -> Result<Going, LogError> {
+/// The next step: what of a topic is to go, at most [`STEP`] rows.
+fn going(view: &View<'_>, topic: &Topic, now: Timestamp) -> Result<Vec<Going>, LogError> {
     let mut heads = Vec::new();
     let mut total = 0;
     for partition in 0..topic.partitions() {
         let line = Line::load(view, topic.place(partition))?;
         total += line.bytes;
-        let mut head = Head {
-            partition,
-            start: line.start,
-            before: line.start,
-            bytes: 0,
-            rows: view.rows(LOG, topic.place(partition).records(line.start, line.end)),
-            next: None,
-        };
-        head.advance()?;
-        heads.push(head);
+        let going = Going { partition, rows: Vec::new(), before: line.start, bytes: 0 };
+        let mut rows = rows(view, topic, partition, line.start..line.end);
+        let next = rows.next().transpose()?;
+        heads.push(Head { going, rows, next });
     }
     let mut taken = 0;
     while taken < STEP {
-        let with_next = heads.iter_mut().filter_map(|head| Some((head.next?, head)));
-        let Some((next, head)) = with_next.min_by_key(|(next, _)| next.at) else { break };
-        let too_old = topic.retention().is_some_and(|retention| now.since(next.at) > retention);
+        let with_next = heads.iter_mut().filter_map(|head| Some((head.next.as_ref()?.at, head)));
+        let Some((at, head)) = with_next.min_by_key(|(at, _)| *at) else { break };
+        let too_old = topic.retention().is_some_and(|retention| now.since(at) > retention);
         let too_much = topic.retention_bytes().is_some_and(|limit| total > limit);
         if !too_old && !too_much {
             break;
         }
-        total = total.saturating_sub(next.bytes);
-        head.bytes += next.bytes;
-        head.before = next.offset + 1;
-        head.advance()?;
+        total = total.saturating_sub(head.go()?);
         taken += 1;
     }
-    let going = heads.into_iter().filter(|head| head.before > head.start);
-    Ok(going.map(|head| (head.partition, head.before, head.bytes)).collect())
+    Ok(heads.into_iter().map(|head| head.going).filter(|going| !going.rows.is_empty()).collect())
 }
 
-/// The oldest record of a partition that stays so far.
-struct Head<'a> {
-    partition: Partition,
-    start: i64,
-    /// What goes is before this offset.
-    before: i64,
-    /// Of what goes.
-    bytes: u64,
-    rows: Rows<'a>,
-    next: Option<Next>,
+/// A partition, and the oldest row of it that stays so far.
+struct Head<I> {
+    going: Going,
+    rows: I,
+    next: Option<Row>,
 }
 
-#[derive(Clone, Copy)]
-struct Next {
-    offset: i64,
-    at: Timestamp,
-    bytes: u64,
-}
-
-impl Head<'_> {
-    fn advance(&mut self) -> Result<(), LogError> {
-        let next = |(key, frame): (bytes::Bytes, bytes::Bytes)| {
-            let (offset, at) = (offset_of(&key)?, frame::time(&frame)?);
-            Some(Next { offset, at, bytes: (key.len() + frame.len()) as u64 })
-        };
-        let row = self.rows.next().transpose()?;
-        self.next = row.map(|row| next(row).ok_or_else(|| broken("a record"))).transpose()?;
-        Ok(())
+impl<I: Iterator<Item = Result<Row, LogError>>> Head<I> {
+    /// Has the oldest row go; its bytes.
+    fn go(&mut self) -> Result<u64, LogError> {
+        let Some(row) = self.next.take() else { return Ok(0) };
+        self.next = self.rows.next().transpose()?;
+        let bytes = row.bytes();
+        self.going.rows.push(row.offsets.start);
+        self.going.before = row.offsets.end;
+        self.going.bytes += bytes;
+        Ok(bytes)
     }
 }
 
 /// Removes a step. What was appended since it was planned stays, since that is behind.
-fn remove(tx: &mut Tx<'_>, topic: &Arc<Topic>, going: Going) -> Result<(), LogError> {
+fn remove(tx: &mut Tx<'_>, topic: &Arc<Topic>, going: Vec<Going>) -> Result<(), LogError> {
     let mut lines = Vec::new();
-    for (partition, before, bytes) in going {
+    for Going { partition, rows, before, bytes } in going {
         let place = topic.place(partition);
         let mut line = Line::load(tx, place)?;
-        for offset in line.start..before {
-            tx.remove(LOG, place.record(offset));
+        for first in rows {
+            tx.remove(LOG, place.row(first));
         }
         line.start = line.start.max(before);
         line.bytes = line.bytes.saturating_sub(bytes);

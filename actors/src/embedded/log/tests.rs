@@ -7,7 +7,7 @@ use telemill_engine::clock::Timestamp;
 use telemill_engine::context::TopicDecl;
 use telemill_engine::context::Topics;
 
-use super::frame::{self, FrameHeaders};
+use super::frame::FrameHeaders;
 use super::*;
 
 struct Scratch(std::path::PathBuf);
@@ -38,11 +38,12 @@ fn time(at: u64) -> Timestamp {
 
 /// Appends a record of 100 bytes of value, taken at this time.
 async fn append(log: &Arc<Log>, topic: &Arc<Topic>, partition: i32, at: u64) -> i64 {
-    let frame = frame::write(time(at), None, &FrameHeaders::default(), &[b'x'; 100]);
+    let mut page = Page::new(time(at));
+    page.push(None, &FrameHeaders::default(), &[b'x'; 100]);
     let (held, topic) = (log.clone(), topic.clone());
     let appended = log.disk().write(move |tx| {
         let mut appender = Appender::new(&held, tx);
-        let offset = appender.append(Append { topic, partition, frame })?;
+        let offset = appender.append(Append { topic, partition, page })?;
         appender.finish();
         Ok::<_, LogError>(offset)
     });
@@ -50,7 +51,7 @@ async fn append(log: &Arc<Log>, topic: &Arc<Topic>, partition: i32, at: u64) -> 
 }
 
 async fn offsets(log: &Log, topic: &Arc<Topic>, partition: i32) -> Vec<i64> {
-    let entries = log.read(topic, partition, 0..i64::MAX, usize::MAX, usize::MAX).await.unwrap();
+    let entries = log.read(topic, partition, 0..i64::MAX, usize::MAX, u64::MAX).await.unwrap();
     entries.iter().map(|entry| entry.offset).collect()
 }
 
@@ -80,8 +81,8 @@ async fn what_is_older_than_the_retention_goes_and_the_start_moves() {
 async fn a_topic_holds_no_more_than_it_may_and_the_oldest_goes_first() {
     let (_dir, log) = log().await;
     let topic = log.ensure(&[declared(2, |_| {})]).await.unwrap().remove(0);
-    // Key, form and value.
-    let each = 16 + 13 + 100;
+    // Key, form, record and value.
+    let each = 16 + 13 + 8 + 100;
     for (partition, at) in [(0, 10), (1, 20), (0, 30), (1, 40), (0, 50)] {
         append(&log, &topic, partition, at).await;
     }
@@ -101,12 +102,13 @@ async fn more_than_a_step_goes_in_steps_and_is_gone_after_a_restart() {
     let (dir, log) = log().await;
     let decl = declared(1, |decl| decl.retention = Some(Duration::from_secs(1)));
     let topic = log.ensure(std::slice::from_ref(&decl)).await.unwrap().remove(0);
-    let frame = frame::write(time(1), None, &FrameHeaders::default(), b"x");
     let (held, appended_to) = (log.clone(), topic.clone());
     let appended = log.disk().write(move |tx| {
         let mut appender = Appender::new(&held, tx);
         for _ in 0..5_000 {
-            appender.append(Append { topic: appended_to.clone(), partition: 0, frame: frame.clone() })?;
+            let mut page = Page::new(time(1));
+            page.push(None, &FrameHeaders::default(), b"x");
+            appender.append(Append { topic: appended_to.clone(), partition: 0, page })?;
         }
         appender.finish();
         Ok::<_, LogError>(())

@@ -19,6 +19,7 @@ use super::entry::{
 };
 use super::guard::GuardKey;
 use super::hub::Hub;
+use super::page::{self, Message};
 use super::weight::{Change, Going};
 use crate::device_store::is_written;
 use crate::embedded::disk::{KeyRange, Read, Tx};
@@ -41,8 +42,8 @@ struct Share {
     /// The seconds of its newest and its oldest record.
     newest: u64,
     oldest: u64,
-    /// The index of its last record.
-    last: usize,
+    /// The indices of its records.
+    records: Vec<usize>,
 }
 
 impl Applying {
@@ -60,26 +61,21 @@ impl Applying {
             }
             moved = Some((key, stored, guard));
         }
+        let Applying { batch, guard, hub, .. } = &self;
+        let stored = moved.as_ref().map(|(_, stored, _)| stored.clone());
         let applies =
-            |record: &Record| is_written(record) && moved.as_ref().is_none_or(|(_, stored, _)| !stored.has(record));
-        let mut shares = self.shares(tx, applies)?;
+            move |record: &Record| is_written(record) && stored.as_ref().is_none_or(|stored| !stored.has(record));
+        let mut shares = self.shares(tx, &applies)?;
         let mut change = Change::default();
         for share in &mut shares {
             self.clear_late(tx, share, &mut change)?;
         }
-        let mut messages = Vec::new();
-        for record in self.batch.records.iter().filter(|record| applies(record)) {
-            let message = match &record.message {
-                Some(message) => message.clone(),
-                None => Bytes::from(envelope::message_of(record).into_owned()),
-            };
-            let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
-            // With a guard nothing is applied twice by this writer.
-            if self.guard.is_some() || tx.get(HISTORY, &key)?.is_none() {
-                change.add(&key, &message);
+        for share in &shares {
+            if guard.is_some() {
+                self.write_history(tx, share, &mut change);
+            } else {
+                self.write_one_by_one(tx, share, &mut change)?;
             }
-            tx.insert(HISTORY, key, message.clone());
-            messages.push((record.device.clone(), message));
         }
         // Behind the rows: what of them is trimmed at once is removed, too.
         for share in shares {
@@ -89,13 +85,42 @@ impl Applying {
         if let Some((key, _, guard)) = &moved {
             key.write(tx, guard);
         }
-        let hub = self.hub.clone();
-        tx.on_durable(move || hub.publish(messages));
+        let (hub, batch) = (hub.clone(), batch.clone());
+        tx.on_durable(move || {
+            let written = batch.records.iter().filter(|record| applies(record));
+            hub.publish(written.map(|record| (&record.device, message(record))));
+        });
+        Ok(())
+    }
+
+    /// Adds the messages of a device. With a guard nothing is applied twice by this writer, so none of them is there.
+    fn write_history(&self, tx: &mut Tx<'_>, share: &Share, change: &mut Change) {
+        let records = share.records.iter().map(|index| &self.batch.records[*index]);
+        let records: Vec<&Record> = records.collect();
+        for second in records.chunk_by(|one, next| one.received_at.as_secs() == next.received_at.as_secs()) {
+            let messages: Vec<Message> = second.iter().map(|record| (record.id, message(record))).collect();
+            page::write(&second[0].device, second[0].received_at.as_secs(), &messages, |key, row| {
+                change.add(&key, &row);
+                tx.insert(HISTORY, key, row);
+            });
+        }
+    }
+
+    /// The same where some of them may be there: each has a row of its own, so that it is known again.
+    fn write_one_by_one(&self, tx: &mut Tx<'_>, share: &Share, change: &mut Change) -> Result<(), Refusal> {
+        for record in share.records.iter().map(|index| &self.batch.records[*index]) {
+            let message = message(record);
+            let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
+            if tx.get(HISTORY, &key)?.is_none() {
+                change.add(&key, &message);
+            }
+            tx.insert(HISTORY, key, message);
+        }
         Ok(())
     }
 
     /// The devices of the batch, with what is stored of them.
-    fn shares(&self, tx: &Tx<'_>, applies: impl Fn(&Record) -> bool) -> Result<Vec<Share>, Refusal> {
+    fn shares(&self, tx: &Tx<'_>, applies: &impl Fn(&Record) -> bool) -> Result<Vec<Share>, Refusal> {
         let mut shares: Vec<Share> = Vec::new();
         let mut places: HashMap<&DeviceId, usize> = HashMap::new();
         for (index, record) in self.batch.records.iter().enumerate().filter(|(_, record)| applies(record)) {
@@ -105,21 +130,27 @@ impl Applying {
                     let share = &mut shares[*place];
                     share.newest = share.newest.max(secs);
                     share.oldest = share.oldest.min(secs);
-                    share.last = index;
+                    share.records.push(index);
                 }
                 None => {
                     let entry = Entry::read(tx, &record.device)?.unwrap_or_default();
                     places.insert(&record.device, shares.len());
-                    shares.push(Share { entry, newest: secs, oldest: secs, last: index });
+                    shares.push(Share { entry, newest: secs, oldest: secs, records: vec![index] });
                 }
             }
         }
         Ok(shares)
     }
 
+    /// The last record of a device.
+    fn last(&self, share: &Share) -> &Record {
+        let index = share.records.last().copied().unwrap_or_default();
+        &self.batch.records[index]
+    }
+
     /// Removes what is hidden or expired where a new record would otherwise bring it back.
     fn clear_late(&self, tx: &mut Tx<'_>, share: &mut Share, change: &mut Change) -> Result<(), Refusal> {
-        let device = &self.batch.records[share.last].device;
+        let device = &self.last(share).device;
         let entry = &mut share.entry;
         if entry.has_expired(self.now) {
             remove(tx, seconds_from(device, 0), change)?;
@@ -133,7 +164,7 @@ impl Applying {
 
     /// The device's new state, and what becomes of its history.
     fn write_entry(&self, tx: &mut Tx<'_>, share: Share, change: &mut Change) -> Result<(), Refusal> {
-        let record = &self.batch.records[share.last];
+        let record = self.last(&share);
         let (device, mut entry) = (&record.device, share.entry);
         entry.removed_below = entry.removed_below.min(share.oldest);
         entry.hidden_below = entry.hidden_below.max(share.newest.saturating_sub(self.retention.history));
@@ -156,6 +187,14 @@ impl Applying {
         };
         tx.insert(DEVICES, device_key(device), entry.written());
         Ok(())
+    }
+}
+
+/// The whole message of a record.
+fn message(record: &Record) -> Bytes {
+    match &record.message {
+        Some(message) => message.clone(),
+        None => Bytes::from(envelope::message_of(record).into_owned()),
     }
 }
 

@@ -9,9 +9,10 @@ use telemill_engine::device_id::DeviceId;
 use telemill_engine::ports::{DeviceStore, LastState, PortError, Updates};
 
 use super::Refusal;
-use super::entry::{Entry, HISTORY, seconds, seconds_from};
+use super::entry::{Entry, HISTORY, second_of, seconds, seconds_from};
 use super::hub::Hub;
-use crate::embedded::disk::{Disk, Read};
+use super::page;
+use crate::embedded::disk::{Disk, KeyRange, Read, View};
 
 /// The store as the API reads it.
 pub(super) struct Devices {
@@ -45,10 +46,7 @@ impl DeviceStore for Devices {
                 Some(behind) => seconds(&device, from, behind),
                 None => seconds_from(&device, from),
             };
-            let newest = view.rows_back(HISTORY, range).take(limit).map(|row| row.map(|(_, message)| message));
-            let mut messages: Vec<Bytes> = newest.collect::<Result<_, _>>()?;
-            messages.reverse();
-            Ok(messages)
+            newest(view, range, limit)
         });
         read.await.map_err(failed)
     }
@@ -56,6 +54,27 @@ impl DeviceStore for Devices {
     async fn updates(&self, device: &DeviceId) -> Result<Updates, PortError> {
         Ok(self.hub.subscribe(device))
     }
+}
+
+/// The newest messages of a range, oldest first.
+fn newest(view: &View<'_>, range: KeyRange, limit: usize) -> Result<Vec<Bytes>, Refusal> {
+    let mut newest = Vec::new();
+    let mut rows = view.rows_back(HISTORY, range).peekable();
+    while newest.len() < limit {
+        let Some(row) = rows.next() else { break };
+        let (key, row) = row?;
+        let second = second_of(&key);
+        let mut messages = page::read(&key, row)?;
+        while let Some(row) = rows.next_if(|row| row.as_ref().is_ok_and(|(key, _)| second_of(key) == second)) {
+            let (key, row) = row?;
+            messages.extend(page::read(&key, row)?);
+        }
+        page::sort(&mut messages);
+        newest.extend(messages.into_iter().rev().map(|(_, message)| message));
+    }
+    newest.truncate(limit);
+    newest.reverse();
+    Ok(newest)
 }
 
 fn failed(refusal: Refusal) -> PortError {

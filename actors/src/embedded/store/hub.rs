@@ -23,14 +23,14 @@ struct Subscription {
 }
 
 impl Hub {
-    /// Tells those who listen. Does not wait for them.
-    pub(super) fn publish(&self, messages: Vec<(DeviceId, Bytes)>) {
+    /// Tells those who listen. Does not wait for them; and where nobody listens the messages are not looked at.
+    pub(super) fn publish<'a>(&self, messages: impl IntoIterator<Item = (&'a DeviceId, Bytes)>) {
         let listening = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if listening.is_empty() {
             return;
         }
         for (device, message) in messages {
-            for sender in listening.get(&device).into_iter().flatten() {
+            for sender in listening.get(device).into_iter().flatten() {
                 sender.send(message.clone());
             }
         }
@@ -75,7 +75,7 @@ mod tests {
         let mut second = hub.subscribe(&device);
         drop(first);
         assert_eq!(hub.0.lock().unwrap()[&device].len(), 1);
-        hub.publish(vec![(device, Bytes::from_static(b"m"))]);
+        hub.publish([(&device, Bytes::from_static(b"m"))]);
         assert_eq!(second.next().await.unwrap().unwrap(), Update::Written(Bytes::from_static(b"m")));
         drop(second);
         assert!(hub.0.lock().unwrap().is_empty());

@@ -19,6 +19,7 @@ mod devices;
 mod entry;
 mod guard;
 mod hub;
+mod page;
 mod sweep;
 mod trim;
 mod weight;

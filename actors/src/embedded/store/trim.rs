@@ -80,7 +80,7 @@ fn some(tx: &mut Tx<'_>, from: Bytes, before: u64) -> Result<(u64, Option<Bytes>
     let devices = tx.rows(DEVICES, KeyRange::prefix(Bytes::new()).starting_at(from)).take(DEVICES_AT_ONCE + 1);
     let devices: Vec<Bytes> =
         devices.map(|row| row.map(|(key, _)| Bytes::copy_from_slice(&key))).collect::<Result<_, _>>()?;
-    let (mut room, mut entry_bytes, mut change) = (ROWS, 0, Change::default());
+    let (mut room, mut entry_bytes, mut messages, mut change) = (ROWS, 0, 0, Change::default());
     let mut next = None;
     for (at, key) in devices.into_iter().enumerate() {
         if at == DEVICES_AT_ONCE || room == 0 || entry_bytes > ENTRY_BYTES {
@@ -95,6 +95,7 @@ fn some(tx: &mut Tx<'_>, from: Bytes, before: u64) -> Result<(u64, Option<Bytes>
             continue;
         }
         room -= rows.len();
+        messages += rows.iter().map(|row| row.messages).sum::<u64>();
         remove_rows(tx, rows, &mut change);
         if room == 0 {
             // There may be more of this one.
@@ -108,5 +109,5 @@ fn some(tx: &mut Tx<'_>, from: Bytes, before: u64) -> Result<(u64, Option<Bytes>
         tx.insert(DEVICES, device_key(&device), written);
     }
     change.write(tx)?;
-    Ok(((ROWS - room) as u64, next))
+    Ok((messages, next))
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::Refusal;
 use super::entry::{HISTORY, second_of};
+use super::page;
 use crate::embedded::disk::{Disk, DiskError, KeyRange, Read, Row, Space, Tx};
 
 pub(super) const WEIGHT: Space = Space("history_weight");
@@ -24,13 +25,19 @@ const TOTAL: &[u8] = b"\xfftotal";
 /// in memory until the removal is on the disk.
 pub(super) struct Going {
     pub(super) key: Bytes,
-    /// The bytes of key and message.
+    /// The bytes of key and messages.
     pub(super) weight: usize,
+    /// Its messages.
+    pub(super) messages: u64,
 }
 
 impl Going {
     pub(super) fn of(row: Result<Row, DiskError>) -> Result<Going, DiskError> {
-        row.map(|(key, message)| Going { weight: key.len() + message.len(), key: Bytes::copy_from_slice(&key) })
+        row.map(|(key, row)| Going {
+            weight: key.len() + row.len(),
+            messages: page::count(&row),
+            key: Bytes::copy_from_slice(&key),
+        })
     }
 }
 
@@ -123,7 +130,7 @@ pub(super) fn weigh_anew(tx: &mut Tx<'_>) -> Result<(), Refusal> {
     for row in tx.rows(HISTORY, everything()) {
         let (key, message) = row?;
         all.add(&key, &message);
-        messages += 1;
+        messages += page::count(&message);
     }
     tracing::info!(code = "history_weighed", messages, "the history was weighed anew");
     all.write_onto(0, tx)

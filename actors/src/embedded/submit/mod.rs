@@ -4,12 +4,12 @@
 //! number, and within the write it is refused unless the one before it is there. What a rebuild leaves out is in `lane`.
 
 mod lane;
+mod pages;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use telemill_engine::batch::Batch;
 use telemill_engine::clock::{Clock, Timestamp};
@@ -19,7 +19,7 @@ use telemill_engine::sink::{Completion, Rejection, Submitted};
 
 use super::disk::Tx;
 use super::log::frame::{self, FrameHeaders};
-use super::log::{Append, Appender, Log, LogError, Topic};
+use super::log::{Append, Appender, Log, LogError, Page, Topic};
 use crate::log::form::{Form, Outgoing, Written};
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::{Alive, MARK_VERSION, Mark};
@@ -27,16 +27,12 @@ use crate::log::murmur2::partition_of;
 
 pub(super) use lane::Lives;
 use lane::{Known, Lane, MARKS, Passed};
+use pages::{Item, Pages};
 
 /// How many batches may be in flight.
 pub(super) const WINDOW: usize = 8;
 /// How long to wait before a full or failed disk is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-enum Item {
-    Record { topic: usize, record: Append },
-    Mark { id: EventId, alive: Alive },
-}
 
 /// See the module.
 pub(super) struct Submitter<F> {
@@ -46,6 +42,7 @@ pub(super) struct Submitter<F> {
     form: F,
     clock: Clock,
     lane: Arc<Lane>,
+    pages: Pages,
     /// The number of the last batch.
     last: u64,
     /// Where a record without a key goes next.
@@ -70,31 +67,24 @@ impl<F: Form<FrameHeaders>> Submitter<F> {
             (state.earlier, state.looked_up) = (earlier, WINDOW);
         }
         lives.begin(log, &lane);
-        Ok(Submitter { log: log.clone(), topics, marks, form, clock, lane, last: 0, keyless: 0 })
+        let pages = Pages::new(topics.clone());
+        Ok(Submitter { log: log.clone(), topics, marks, form, clock, lane, pages, last: 0, keyless: 0 })
     }
 
     /// Puts a batch into the queue of the disk; waits for room there.
     pub(super) async fn submit(&mut self, batch: Arc<Batch>) -> Completion {
         faults::point("log.before_append");
         let now = self.clock.now();
-        let (mut items, mut known) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
-        let (mut skipped, mut rejected) = (Vec::new(), Vec::new());
-        let looks_up = !self.lane.state().earlier.is_empty();
+        let mut taken = Taken { known: Vec::with_capacity(batch.len()), ..Taken::default() };
+        taken.looks_up = !self.lane.state().earlier.is_empty();
+        let mut rejected = Vec::new();
         for (index, record) in batch.records.iter().enumerate() {
-            match self.item(record, now) {
-                Ok(Some(item)) => {
-                    let this = item.known(record.id);
-                    if looks_up && self.lane.state().take_earlier(&this) {
-                        skipped.push(this);
-                    } else {
-                        known.push(this);
-                        items.push(item);
-                    }
-                }
-                Ok(None) => {}
-                Err((reason, detail)) => rejected.push(Rejection { index, reason, detail, permanent: true }),
+            if let Err((reason, detail)) = self.take(record, now, &mut taken) {
+                rejected.push(Rejection { index, reason, detail, permanent: true });
             }
         }
+        let items = self.pages.finish();
+        let Taken { known, skipped, .. } = taken;
         // The engine submits again only when everything is answered: then the sequence begins anew.
         if self.lane.outstanding.load(Ordering::Acquire) == 0 {
             let mut state = self.lane.state();
@@ -125,15 +115,24 @@ impl<F: Form<FrameHeaders>> Submitter<F> {
         .boxed()
     }
 
-    /// What of a record goes to the log, if anything.
-    fn item(&mut self, record: &Record, now: Timestamp) -> Result<Option<Item>, (Reason, String)> {
-        let item = match self.form.write(record) {
-            Written::Nothing => return Ok(None),
+    /// Takes into the batch's pages what of a record goes to the log, if anything, unless a life before has written it.
+    fn take(&mut self, record: &Record, now: Timestamp, taken: &mut Taken) -> Result<(), (Reason, String)> {
+        match self.form.write(record) {
+            Written::Nothing => {}
             Written::Unfit(reason, detail) => return Err((reason, detail)),
-            Written::Mark(_) if self.marks.is_none() => return Ok(None),
-            Written::Mark(alive) => Item::Mark { id: record.id, alive },
+            Written::Mark(_) if self.marks.is_none() => {}
+            Written::Mark(alive) => {
+                if taken.is_new((MARKS, record.id), &self.lane) {
+                    self.pages.mark(record.id, alive);
+                }
+            }
             Written::Record(Outgoing { topic: at, key, value, headers }) => {
-                let topic = self.topics[at].clone();
+                let topic = &self.topics[at];
+                let (bytes, most) = (frame::size(key, &headers, value) as u64, topic.max_message());
+                if bytes > most {
+                    let detail = format!("{bytes} bytes, but topic `{}` takes {most} at most", topic.name);
+                    return Err((Reason::TOO_LARGE, detail));
+                }
                 let partition = match key {
                     Some(key) => partition_of(key, topic.partitions()),
                     None => {
@@ -141,25 +140,35 @@ impl<F: Form<FrameHeaders>> Submitter<F> {
                         self.keyless
                     }
                 };
-                let frame = frame::write(now, key, &headers, value);
-                if frame.len() as u64 > topic.max_message() {
-                    let (bytes, most) = (frame.len(), topic.max_message());
-                    let detail = format!("{bytes} bytes, but topic `{}` takes {most} at most", topic.name);
-                    return Err((Reason::TOO_LARGE, detail));
+                if taken.is_new((at, record.id), &self.lane) {
+                    self.pages.record((at, partition), now, (key, &headers, value));
                 }
-                Item::Record { topic: at, record: Append { topic, partition, frame } }
             }
-        };
-        Ok(Some(item))
+        }
+        Ok(())
     }
 }
 
-impl Item {
-    fn known(&self, id: EventId) -> Known {
-        match self {
-            Item::Record { topic, .. } => (*topic, id),
-            Item::Mark { .. } => (MARKS, id),
+/// What was taken of a batch.
+#[derive(Default)]
+struct Taken {
+    /// What goes to the log.
+    known: Vec<Known>,
+    /// What does not, since a life before has written it; and whether there may be such.
+    skipped: Vec<Known>,
+    looks_up: bool,
+}
+
+impl Taken {
+    /// Takes a record or a mark; whether it is to be written.
+    fn is_new(&mut self, this: Known, lane: &Lane) -> bool {
+        let is_new = !(self.looks_up && lane.state().take_earlier(&this));
+        if is_new {
+            self.known.push(this)
+        } else {
+            self.skipped.push(this)
         }
+        is_new
     }
 }
 
@@ -186,9 +195,9 @@ fn append(
     let mut appender = Appender::new(log, tx);
     for item in items {
         match item {
-            Item::Record { topic, record } => {
-                let partition = record.partition;
-                let offset = appender.append(record)?;
+            Item::Page { topic, append } => {
+                let partition = append.partition;
+                let offset = appender.append(append)?;
                 passed.insert((topic, partition), offset);
             }
             Item::Mark { id, alive } => {
@@ -224,8 +233,10 @@ fn marks_of(
             .enumerate()
             .filter_map(|(at, topic)| Some((topic.name.clone(), *passed.get(&(at, partition))?)));
         let mark = Mark { v: MARK_VERSION, alive, delivered: delivered.collect() };
-        let value: Bytes = serde_json::to_vec(&mark).expect("a mark is plain data").into();
-        Append { topic: marks.clone(), partition, frame: frame::write(now, None, &headers, &value) }
+        let value = serde_json::to_vec(&mark).expect("a mark is plain data");
+        let mut page = Page::new(now);
+        page.push(None, &headers, &value);
+        Append { topic: marks.clone(), partition, page }
     };
     (0..marks.partitions()).map(one).collect()
 }
