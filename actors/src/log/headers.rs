@@ -68,8 +68,29 @@ pub(crate) fn name_at(place: u8) -> Option<&'static str> {
 /// The value of a header that is there or not.
 const SAID: &[u8] = b"1";
 
+/// What the ingress stamps a record with: which it is, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp<'a> {
+    /// Its identity.
+    pub id: EventId,
+    /// When the ingress received it.
+    pub received_at: Timestamp,
+    /// The word that routes it.
+    pub kind: &'a str,
+    /// The delivery it came from, while it is known.
+    pub origin: Option<Origin>,
+    /// What the protocol said of it.
+    pub sent: Sent,
+}
+
 /// Headers as a log's client takes them, in order.
 pub trait HeaderList: Sized {
+    /// A list with a stamp in a form of the log's own; none where the log, or this stamp, has none: then it is written as
+    /// headers, one for each part.
+    fn stamped(_stamp: &Stamp<'_>) -> Option<Self> {
+        None
+    }
+
     /// An empty list with room for this many.
     fn with_room(count: usize) -> Self;
     /// The list with one more.
@@ -85,17 +106,30 @@ pub struct HeaderWriter {
 impl HeaderWriter {
     /// The headers that every record has.
     pub fn identity<H: HeaderList>(&mut self, id: EventId, received_at: Timestamp, kind: &Kind) -> H {
-        let mut event_id = [0; ulid::ULID_LEN];
-        let headers = H::with_room(9);
-        let headers = headers.with(EVENT_ID, id.0.array_to_str(&mut event_id).as_bytes());
-        let headers = self.add_text(headers, RECEIVED_AT, format_args!("{}", received_at.as_millis()));
-        headers.with(KIND, kind.as_str().as_bytes())
+        self.stamp(&Stamp { id, received_at, kind: kind.as_str(), origin: None, sent: Sent::default() })
     }
 
     /// All headers of a record, those of a dead letter excepted.
     pub fn record<H: HeaderList>(&mut self, record: &Record) -> H {
-        let mut headers: H = self.identity(record.id, record.received_at, &record.kind);
-        if let Some(origin) = &record.origin {
+        let &Record { id, received_at, origin, sent, .. } = record;
+        let headers: H = self.stamp(&Stamp { id, received_at, kind: record.kind.as_str(), origin, sent });
+        match &record.traceparent {
+            Some(traceparent) => headers.with(TRACEPARENT, traceparent.as_bytes()),
+            None => headers,
+        }
+    }
+
+    fn stamp<H: HeaderList>(&mut self, stamp: &Stamp<'_>) -> H {
+        H::stamped(stamp).unwrap_or_else(|| self.stamp_in_words(stamp))
+    }
+
+    fn stamp_in_words<H: HeaderList>(&mut self, stamp: &Stamp<'_>) -> H {
+        let mut event_id = [0; ulid::ULID_LEN];
+        let headers = H::with_room(9);
+        let headers = headers.with(EVENT_ID, stamp.id.0.array_to_str(&mut event_id).as_bytes());
+        let headers = self.add_text(headers, RECEIVED_AT, format_args!("{}", stamp.received_at.as_millis()));
+        let mut headers = headers.with(KIND, stamp.kind.as_bytes());
+        if let Some(origin) = &stamp.origin {
             let mut slot_session = [0; ulid::ULID_LEN];
             let slot_session = origin.slot_session.array_to_str(&mut slot_session);
             headers = self.add_text(headers, SLOT, format_args!("{}", origin.slot));
@@ -104,13 +138,10 @@ impl HeaderWriter {
             headers = self.add_text(headers, PACKET_ID, format_args!("{}", origin.packet_id));
             headers = self.add_text(headers, PAYLOAD_HASH, format_args!("{:016x}", origin.payload_hash));
         }
-        for (name, _) in [(DUP, record.sent.dup), (WILL, record.sent.will)].into_iter().filter(|(_, said)| *said) {
+        for (name, _) in [(DUP, stamp.sent.dup), (WILL, stamp.sent.will)].into_iter().filter(|(_, said)| *said) {
             headers = headers.with(name, SAID);
         }
-        match &record.traceparent {
-            Some(traceparent) => headers.with(TRACEPARENT, traceparent.as_bytes()),
-            None => headers,
-        }
+        headers
     }
 
     /// Adds the headers of a dead letter of a topology.
@@ -134,6 +165,8 @@ impl HeaderWriter {
 /// The headers of a message that mean something here, as they stand. Of a name that occurs twice the last counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MessageHeaders<'a> {
+    /// In the log's own form. What it says counts more than headers.
+    stamp: Option<Stamp<'a>>,
     event_id: Option<&'a [u8]>,
     received_at: Option<&'a [u8]>,
     kind: Option<&'a [u8]>,
@@ -151,6 +184,11 @@ pub struct MessageHeaders<'a> {
 }
 
 impl<'a> MessageHeaders<'a> {
+    /// The headers of a message that has a stamp, and no others yet.
+    pub(crate) fn stamped(stamp: Stamp<'a>) -> Self {
+        MessageHeaders { stamp: Some(stamp), ..MessageHeaders::default() }
+    }
+
     /// Takes the next header of a message.
     pub(crate) fn set(&mut self, name: &[u8], value: &'a [u8]) {
         let Ok(name) = std::str::from_utf8(name) else {
@@ -178,21 +216,28 @@ impl<'a> MessageHeaders<'a> {
 
     /// The identity that the ingress stamped.
     pub fn event_id(&self) -> Option<EventId> {
-        parse(self.event_id)
+        self.stamp.map(|stamp| stamp.id).or_else(|| parse(self.event_id))
     }
 
     /// When the ingress received it.
     pub fn received_at(&self) -> Option<Timestamp> {
-        parse(self.received_at).map(Timestamp)
+        self.stamp.map(|stamp| stamp.received_at).or_else(|| parse(self.received_at).map(Timestamp))
     }
 
     /// The word that routes it; `data` for a foreign record without one.
     pub fn kind(&self) -> Kind {
-        text(self.kind).filter(|word| !word.is_empty()).map_or(Kind::Data, Kind::from)
+        self.stamp
+            .map(|stamp| stamp.kind)
+            .or_else(|| text(self.kind))
+            .filter(|word| !word.is_empty())
+            .map_or(Kind::Data, Kind::from)
     }
 
     /// The MQTT delivery it came from.
     pub fn origin(&self) -> Option<Origin> {
+        if let Some(stamp) = &self.stamp {
+            return stamp.origin;
+        }
         let payload_hash = text(self.payload_hash).filter(|digits| digits.len() == 16);
         Some(Origin {
             slot: parse(self.slot)?,
@@ -205,6 +250,9 @@ impl<'a> MessageHeaders<'a> {
 
     /// What the protocol said of it.
     pub fn sent(&self) -> Sent {
+        if let Some(stamp) = &self.stamp {
+            return stamp.sent;
+        }
         let said = |value: Option<&[u8]>| value.is_some_and(|value| value == SAID);
         Sent { dup: said(self.dup), will: said(self.will) }
     }

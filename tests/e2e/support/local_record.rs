@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use ulid::Ulid;
 
 /// Running numbers of messages and their event ids.
 pub type Numbers = Vec<(u64, String)>;
@@ -45,7 +46,7 @@ pub fn page(row: &[u8]) -> Vec<Vec<u8>> {
     records
 }
 
-/// Key, headers and value of a record in a page.
+/// Key, headers and value of a record in a page; its stamp in the words that a header would have.
 pub fn parts(frame: &[u8]) -> (String, BTreeMap<String, String>, &[u8]) {
     let mut rest = frame;
     let mut take = |count: usize| rest.split_off(..count).expect("the record is whole");
@@ -53,7 +54,28 @@ pub fn parts(frame: &[u8]) -> (String, BTreeMap<String, String>, &[u8]) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
     let length = number(take(2));
     let key = text(take(length));
+    let wide = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | u128::from(*byte));
     let mut headers = BTreeMap::new();
+    let mut set = |name: &str, value: String| headers.insert(name.to_owned(), value);
+    let has = number(take(1));
+    if has & 1 != 0 {
+        set("event-id", Ulid(wide(take(16))).to_string());
+        set("received-at-ms", number(take(8)).to_string());
+        let length = number(take(1));
+        set("kind", text(take(length)));
+    }
+    if has & 2 != 0 {
+        set("slot", number(take(2)).to_string());
+        set("slot-session", Ulid(wide(take(16))).to_string());
+        set("delivery", number(take(8)).to_string());
+        set("packet-id", number(take(2)).to_string());
+        set("payload-hash", format!("{:016x}", wide(take(8))));
+    }
+    for (bit, name) in [(4, "dup"), (8, "will")] {
+        if has & bit != 0 {
+            set(name, "1".to_owned());
+        }
+    }
     for _ in 0..number(take(2)) {
         let name = match number(take(1)) {
             0 => {
@@ -66,7 +88,7 @@ pub fn parts(frame: &[u8]) -> (String, BTreeMap<String, String>, &[u8]) {
             255 => number(take(4)),
             length => length,
         };
-        headers.insert(name, text(take(length)));
+        set(&name, text(take(length)));
     }
     (key, headers, rest)
 }

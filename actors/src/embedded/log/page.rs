@@ -93,7 +93,7 @@ impl Row {
         let version = row.try_get_u8().ok()?;
         let at = Timestamp(row.try_get_u64().ok()?);
         let (form, is_page) = match version {
-            VERSION => (Form::Numbered, true),
+            VERSION => (Form::Stamped, true),
             2 => (Form::Numbered, false),
             1 => (Form::Named, false),
             _ => return None,
@@ -153,7 +153,7 @@ mod tests {
         page.push(Some(b"d1"), &FrameHeaders::with_room(1).with("kind", b"hello"), b"{}");
         page.push(None, &FrameHeaders::default(), b"");
         let row = page.into_row();
-        let records = b"\0\0\0\x0f\0\x02d1\0\x01\x03\x05hello{}\0\0\0\x04\xff\xff\0\0";
+        let records = b"\0\0\0\x10\0\x02d1\0\0\x01\x03\x05hello{}\0\0\0\x05\xff\xff\0\0\0";
         assert_eq!(row, [b"\x03\0\0\0\0\0\0\x01\x02\0\0\0\x02", &records[..]].concat());
         let read = Row::read(7, row).unwrap();
         assert_eq!((read.at, &read.offsets), (Timestamp(258), &(7..9)));
@@ -202,7 +202,7 @@ mod tests {
         let mut page = Page::new(Timestamp(1));
         assert!(!page.is_full_for(1 << 20));
         page.push(None, &FrameHeaders::default(), b"");
-        let left = FULL - FIXED - LENGTH - 4 - LENGTH;
+        let left = FULL - FIXED - LENGTH - 5 - LENGTH;
         assert!(!page.is_full_for(left));
         assert!(page.is_full_for(left + 1));
     }

@@ -81,8 +81,8 @@ async fn what_is_older_than_the_retention_goes_and_the_start_moves() {
 async fn a_topic_holds_no_more_than_it_may_and_the_oldest_goes_first() {
     let (_dir, log) = log().await;
     let topic = log.ensure(&[declared(2, |_| {})]).await.unwrap().remove(0);
-    // Key, form, record and value.
-    let each = 16 + 13 + 8 + 100;
+    // The key, what a page has before its records, a record without key and headers in it, and the value.
+    let each = 16 + 13 + 4 + 5 + 100;
     for (partition, at) in [(0, 10), (1, 20), (0, 30), (1, 40), (0, 50)] {
         append(&log, &topic, partition, at).await;
     }

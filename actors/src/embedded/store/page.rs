@@ -1,5 +1,5 @@
 //! The messages of a device's history as they stand in rows: each alone, or those of one second that came in one batch in a
-//! page (`docs/formats.md`, "History").
+//! page (`docs/formats.md`, "Embedded device store and checkpoints").
 //!
 //! A device that sends often, or sends what it has gathered, so costs a row for each of its batches and not for each message.
 
