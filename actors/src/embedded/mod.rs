@@ -6,6 +6,7 @@ pub mod dead_letters;
 pub mod disk;
 pub mod endpoint;
 pub(crate) mod log;
+mod prefixed;
 pub mod router;
 pub mod source;
 pub mod state;

@@ -61,8 +61,8 @@ impl Letters for EmbeddedTails {
         read: &LetterEnds,
         limit: usize,
     ) -> Result<(Vec<GivenUp>, LetterEnds), PortError> {
-        /// Between two pages the disk may be written to, and whoever waits may give up.
-        const PAGE: i64 = 1024;
+        /// Between two stretches the disk may be written to, and whoever waits may give up.
+        const STRETCH: i64 = 1024;
         self.settled().await?;
         let mut found = Vec::new();
         // Letters have one topic.
@@ -72,11 +72,11 @@ impl Letters for EmbeddedTails {
             let (low, end) = topic.bounds(partition);
             let mut from = behind(read, partition, (low, end), limit / topic.partitions().max(1) as usize);
             while from < end {
-                let (topic, topology, page) = (topic.clone(), topology.to_owned(), from..end.min(from + PAGE));
-                from = page.end;
+                let (topic, topology, stretch) = (topic.clone(), topology.to_owned(), from..end.min(from + STRETCH));
+                from = stretch.end;
                 let letters = self.log.disk().read(move |view| {
                     let mut letters = Vec::new();
-                    for_each(view, &topic, partition, page, |record| {
+                    for_each(view, &topic, partition, stretch, |record| {
                         letters.extend(record.headers.given_up_in(&topology));
                     })?;
                     Ok::<_, LogError>(letters)

@@ -9,7 +9,7 @@ use telemill_engine::position::{Position, TopicId};
 use uuid::Uuid;
 
 use crate::embedded::log::frame::Frame;
-use crate::embedded::log::{Entry, Page, Row};
+use crate::embedded::log::{Entry, Page, Stored};
 use crate::log::cursor::LogCursor;
 use crate::log::headers::HeaderWriter;
 use crate::log::mark::Mark;
@@ -22,10 +22,10 @@ const FIRST: i64 = 41;
 /// that is written again is the same.
 pub(super) fn holds(bytes: &[u8]) {
     texts(bytes);
-    let Some(row) = Row::read(FIRST, Bytes::copy_from_slice(bytes)) else { return };
+    let Some(row) = Stored::read(FIRST, Bytes::copy_from_slice(bytes)) else { return };
     let mut offsets = row.offsets.clone();
     for entry in row.entries() {
-        let Some(entry) = entry else { return };
+        let Ok(entry) = entry else { return };
         assert_eq!(Some(entry.offset), offsets.next());
         one(&entry);
     }
@@ -53,8 +53,8 @@ fn one(entry: &Entry) {
     let headers = HeaderWriter::default().record(&record);
     let mut page = Page::new(entry.at);
     page.push(Some(record.device.as_str().as_bytes()), &headers, &message);
-    let written = Row::read(FIRST, page.into_row()).expect("what was written");
-    let written = written.entries().next().flatten().expect("it has one record");
+    let written = Stored::read(FIRST, page.into_row()).expect("what was written");
+    let written = written.entries().next().and_then(Result::ok).expect("it has one record");
     let again = take(written.at, written.frame().expect("what was written"));
     let same = again.record.expect("what was a record");
     assert_eq!((same.id, &same.device, &same.kind), (record.id, &record.device, &record.kind));

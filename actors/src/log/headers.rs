@@ -32,7 +32,7 @@ const DEAD_SOURCE: &str = "dead-source";
 const DEAD_AT: &str = "dead-at-ms";
 
 /// All of them. A log of our own writes the place of a name here, from 1 on, instead of the name: so names are only ever
-/// added, at the end, and with a new version of the record (`embedded/log/frame.rs`), since who lacks a name cannot read on.
+/// added, at the end, and with a new version of the page (`embedded/log/page.rs`), since who lacks a name cannot read on.
 const NAMES: [&str; 18] = [
     EVENT_ID,
     RECEIVED_AT,
@@ -85,8 +85,8 @@ pub struct Stamp<'a> {
 
 /// Headers as a log's client takes them, in order.
 pub trait HeaderList: Sized {
-    /// A list with a stamp in a form of the log's own; none where the log, or this stamp, has none: then it is written as
-    /// headers, one for each part.
+    /// A list with a stamp in a form of the log's own. `None` where the log has no such form, or the stamp does not fit it: the
+    /// caller then writes one header for each part.
     fn stamped(_stamp: &Stamp<'_>) -> Option<Self> {
         None
     }

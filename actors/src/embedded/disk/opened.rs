@@ -74,7 +74,7 @@ impl Opened {
         drop(lock);
         let db = Database::builder(&dir)
             .max_journaling_size(JOURNALS)
-            // Of a row that is on its way to a table, and costs a fifth of the writer's time.
+            // What is journalled goes to a table soon, and compressing it took a fifth of the writer's time.
             .journal_compression(CompressionType::None)
             .cache_size(CACHE)
             .worker_threads(WORKERS)

@@ -10,6 +10,7 @@ mod keys;
 mod page;
 mod read;
 mod retention;
+mod stamp;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -28,7 +29,7 @@ use tokio::task::JoinHandle;
 use super::disk::{Disk, DiskError, Tx};
 use keys::{GROUPS, LOG, Line, Place};
 
-pub(crate) use page::{Entry, Page, Row};
+pub(crate) use page::{Entry, Page, Stored};
 pub(crate) use read::{bounds, commits, for_each, records};
 pub(crate) use topics::Topic;
 

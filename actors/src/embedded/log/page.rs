@@ -1,6 +1,6 @@
 //! Records as they stand in the log: a page of them in a row (`docs/formats.md`, "Embedded log").
 //!
-//! What is appended to a partition in one go is one row, because a row costs more than the records in it: in the memtable,
+//! What is appended to a partition in one go is one row, as a record batch is in Kafka, because a row costs more than the records in it: in the memtable,
 //! in the journal, and each time that tables are merged.
 
 use std::ops::Range;
@@ -8,8 +8,9 @@ use std::ops::Range;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use telemill_engine::clock::Timestamp;
 
-use super::frame::{self, Form, Frame, FrameHeaders};
+use super::frame::{self, Encoding, Frame, FrameHeaders};
 use super::keys::KEY;
+use crate::embedded::prefixed::{PAGE_FULL, split_prefixed};
 
 /// The form of a page. Rows of older forms are one record each.
 const VERSION: u8 = 3;
@@ -19,8 +20,6 @@ const FIXED: usize = 13;
 const FIXED_ALONE: usize = 9;
 /// Of the length of a record in a page.
 const LENGTH: usize = 4;
-/// A page takes no further record that would make it longer: who reads from the middle of one reads all of it.
-const FULL: usize = 64 << 10;
 
 /// A page in the making.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ impl Page {
 
     /// Whether a record of so many bytes is for the next page. An empty page has room for any.
     pub(crate) fn is_full_for(&self, size: usize) -> bool {
-        self.records > 0 && self.bytes.len() + LENGTH + size > FULL
+        self.records > 0 && self.bytes.len() + LENGTH + size > PAGE_FULL
     }
 
     /// Adds a record. Keys are device ids, which are shorter than any length that a key may have; and no record is as long
@@ -64,16 +63,14 @@ impl Page {
     }
 }
 
-/// A row of the log: a page, or one record of an older form.
+/// A row of the log as it is stored: a page, or one record of an older form.
 #[derive(Clone, Debug)]
-pub(crate) struct Row {
+pub(crate) struct Stored {
     /// When the log took its records.
     pub(crate) at: Timestamp,
     /// The offset of the first record, and the one behind the last.
     pub(crate) offsets: Range<i64>,
-    form: Form,
-    /// Whether each record stands behind its length.
-    is_page: bool,
+    encoding: Encoding,
     records: Bytes,
 }
 
@@ -83,56 +80,58 @@ pub(crate) struct Entry {
     pub(crate) offset: i64,
     /// When the log took it.
     pub(crate) at: Timestamp,
-    form: Form,
+    encoding: Encoding,
     bytes: Bytes,
 }
 
-impl Row {
+impl Stored {
     /// The row whose first record has this offset; `None` where it has no form that is known. Its records are not looked at.
-    pub(crate) fn read(first: i64, mut row: Bytes) -> Option<Row> {
+    pub(crate) fn read(first: i64, mut row: Bytes) -> Option<Stored> {
         let version = row.try_get_u8().ok()?;
         let at = Timestamp(row.try_get_u64().ok()?);
-        let (form, is_page) = match version {
-            VERSION => (Form::Stamped, true),
-            2 => (Form::Numbered, false),
-            1 => (Form::Named, false),
+        let (encoding, count) = match version {
+            VERSION => (Encoding::Stamped, row.try_get_u32().ok()?),
+            2 => (Encoding::Numbered, 1),
+            1 => (Encoding::Named, 1),
             _ => return None,
         };
-        let count = if is_page { row.try_get_u32().ok()? } else { 1 };
         let behind = first.checked_add(i64::from(count)).filter(|_| count > 0)?;
-        Some(Row { at, offsets: first..behind, form, is_page, records: row })
+        Some(Stored { at, offsets: first..behind, encoding, records: row })
+    }
+
+    /// Whether each record stands behind its length.
+    fn is_page(&self) -> bool {
+        self.encoding == Encoding::Stamped
     }
 
     /// The bytes of the row, with its key.
     pub(crate) fn bytes(&self) -> u64 {
-        (KEY + if self.is_page { FIXED } else { FIXED_ALONE } + self.records.len()) as u64
+        (KEY + if self.is_page() { FIXED } else { FIXED_ALONE } + self.records.len()) as u64
     }
 
-    /// Its records; one that is not there as the row says is `None`, and the last.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = Option<Entry>> + use<> {
-        let Row { at, offsets, form, is_page, mut records } = self.clone();
-        let mut is_broken = false;
-        offsets.map_while(move |offset| {
-            if is_broken {
-                return None;
-            }
-            let bytes = if is_page { split(&mut records) } else { Some(std::mem::take(&mut records)) };
-            is_broken = bytes.is_none();
-            Some(bytes.map(|bytes| Entry { offset, at, form, bytes }))
+    /// Its records. Where they are not those that the row announces, the offset of the first that is not as it should be
+    /// comes as an error; nothing of use comes behind it.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Result<Entry, i64>> + use<> {
+        let is_page = self.is_page();
+        let Stored { at, offsets, encoding, mut records } = self.clone();
+        let last = offsets.end - 1;
+        offsets.map(move |offset| {
+            let bytes = if is_page { split_prefixed(&mut records) } else { Some(std::mem::take(&mut records)) };
+            let bytes = bytes.filter(|_| offset < last || records.is_empty()).ok_or(offset)?;
+            Ok(Entry { offset, at, encoding, bytes })
         })
     }
 }
 
-/// The next record of a page.
-fn split(records: &mut Bytes) -> Option<Bytes> {
-    let length = records.try_get_u32().ok()? as usize;
-    (length <= records.len()).then(|| records.split_to(length))
-}
-
 impl Entry {
+    /// The bytes of the record.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Takes the record apart; `None` where it does not have the form.
     pub(crate) fn frame(&self) -> Option<Frame<'_>> {
-        frame::read(&self.bytes, self.form)
+        frame::read(&self.bytes, self.encoding)
     }
 }
 
@@ -143,8 +142,8 @@ mod tests {
     use super::*;
     use crate::log::headers::HeaderList;
 
-    fn values(row: Row) -> Vec<Option<(i64, Bytes)>> {
-        row.entries().map(|entry| entry.and_then(|entry| Some((entry.offset, entry.frame()?.value)))).collect()
+    fn values(row: &Stored) -> Vec<Option<(i64, Bytes)>> {
+        row.entries().map(|entry| entry.ok().and_then(|entry| Some((entry.offset, entry.frame()?.value)))).collect()
     }
 
     #[test]
@@ -155,9 +154,9 @@ mod tests {
         let row = page.into_row();
         let records = b"\0\0\0\x10\0\x02d1\0\0\x01\x03\x05hello{}\0\0\0\x05\xff\xff\0\0\0";
         assert_eq!(row, [b"\x03\0\0\0\0\0\0\x01\x02\0\0\0\x02", &records[..]].concat());
-        let read = Row::read(7, row).unwrap();
+        let read = Stored::read(7, row).unwrap();
         assert_eq!((read.at, &read.offsets), (Timestamp(258), &(7..9)));
-        assert_eq!(values(read), [Some((7, Bytes::from_static(b"{}"))), Some((8, Bytes::new()))]);
+        assert_eq!(values(&read), [Some((7, Bytes::from_static(b"{}"))), Some((8, Bytes::new()))]);
     }
 
     #[test]
@@ -167,7 +166,7 @@ mod tests {
             b"\x02\0\0\0\0\0\0\x01\x02\0\x02d1\0\x02\x03\x05hello\0\0\x01x\0{}",
         ];
         for row in rows {
-            let row = Row::read(7, Bytes::from_static(row)).unwrap();
+            let row = Stored::read(7, Bytes::from_static(row)).unwrap();
             assert_eq!(row.offsets, 7..8);
             let entry = row.entries().next().unwrap().unwrap();
             let frame = entry.frame().unwrap();
@@ -186,15 +185,17 @@ mod tests {
         page.push(Some(b"d1"), &FrameHeaders::default(), b"2");
         let row = page.into_row();
         for cut in 0..row.len() {
-            let read = Row::read(0, row.slice(..cut)).map(values);
-            assert!(read.is_none_or(|values| values.last() == Some(&None)), "{cut}");
+            let read = Stored::read(0, row.slice(..cut));
+            assert!(read.is_none_or(|read| values(&read).last() == Some(&None)), "{cut}");
         }
+        let longer = Stored::read(0, [&row[..], b"x"].concat().into()).unwrap();
+        assert_eq!(longer.entries().map(|entry| entry.map(|entry| entry.offset)).collect::<Vec<_>>(), [Ok(0), Err(1)]);
         for (at, other) in [(0, 4), (12, 0)] {
             let mut changed = row.to_vec();
             changed[at] = other;
-            assert!(Row::read(0, changed.into()).is_none(), "{at}");
+            assert!(Stored::read(0, changed.into()).is_none(), "{at}");
         }
-        assert!(Row::read(i64::MAX - 1, row).is_none(), "no such offset");
+        assert!(Stored::read(i64::MAX - 1, row).is_none(), "no such offset");
     }
 
     #[test]
@@ -202,7 +203,7 @@ mod tests {
         let mut page = Page::new(Timestamp(1));
         assert!(!page.is_full_for(1 << 20));
         page.push(None, &FrameHeaders::default(), b"");
-        let left = FULL - FIXED - LENGTH - 5 - LENGTH;
+        let left = PAGE_FULL - FIXED - LENGTH - 5 - LENGTH;
         assert!(!page.is_full_for(left));
         assert!(page.is_full_for(left + 1));
     }

@@ -8,7 +8,7 @@ use telemill_engine::position::{Partition, Position};
 
 use super::frame::Frame;
 use super::keys::{GROUPS, LOG, Line, broken, committed, offset_of};
-use super::{Entry, Log, LogError, Row, Topic};
+use super::{Entry, Log, LogError, Stored, Topic};
 use crate::embedded::disk::{DiskError, Read, View};
 use crate::log::begin::Committed;
 use crate::log::message::{Parts, Taken};
@@ -35,44 +35,42 @@ pub(super) fn rows<'a>(
     topic: &'a Topic,
     partition: Partition,
     range: Range<i64>,
-) -> impl Iterator<Item = Result<Row, LogError>> + 'a {
+) -> impl Iterator<Item = Result<Stored, LogError>> + 'a {
     let place = topic.place(partition);
     let mut found = view.rows(LOG, place.rows(range.start, range.end)).peekable();
     // Where no row begins at the start of the range, the row before may reach into it.
     let begins_there = matches!(found.peek(), Some(Ok((key, _))) if offset_of(key) == Some(range.start));
-    let before = if begins_there { None } else { view.rows_back(LOG, place.rows(0, range.start)).next() };
+    let looks_back = !begins_there && !range.is_empty();
+    let before = if looks_back { view.rows_back(LOG, place.rows(0, range.start)).next() } else { None };
     let row = move |row: Result<_, DiskError>| {
         let (key, row): (Bytes, Bytes) = row?;
         let first = offset_of(&key).ok_or_else(|| broken("the key of a row"))?;
-        Row::read(first, row).ok_or_else(|| not_a_record(topic, partition, first))
+        Stored::read(first, row).ok_or_else(|| not_a_record(topic, partition, first))
     };
-    let reaches = move |row: &Result<Row, LogError>| row.as_ref().map_or(true, |row| row.offsets.end > range.start);
+    let reaches = move |row: &Result<Stored, LogError>| row.as_ref().map_or(true, |row| row.offsets.end > range.start);
     before.into_iter().map(row).filter(reaches).chain(found.map(row))
 }
 
-/// The records of a partition from an offset on, up to and without another. No further row is begun with so many records, or
-/// so many bytes of them; what was begun is given whole.
+/// The records of a partition from an offset on, up to and without another, at most so many and so many bytes of them;
+/// one that is larger than all bytes is still given.
 pub(crate) fn records(
     view: &View<'_>,
     topic: &Topic,
     partition: Partition,
     range: Range<i64>,
     max_records: usize,
-    max_bytes: u64,
+    max_bytes: usize,
 ) -> Result<Vec<Entry>, LogError> {
     let mut found = Vec::new();
     let mut bytes = 0;
     for row in rows(view, topic, partition, range.clone()) {
-        let row = row?;
-        bytes += row.bytes();
-        for entry in row.entries() {
-            let entry = entry.ok_or_else(|| not_a_record(topic, partition, row.offsets.start))?;
-            if range.contains(&entry.offset) {
-                found.push(entry);
+        for entry in entries(&row?, topic, partition, &range) {
+            let entry = entry?;
+            bytes += entry.len();
+            if found.len() == max_records || (bytes > max_bytes && !found.is_empty()) {
+                return Ok(found);
             }
-        }
-        if found.len() >= max_records || bytes >= max_bytes {
-            break;
+            found.push(entry);
         }
     }
     Ok(found)
@@ -87,15 +85,23 @@ pub(crate) fn for_each(
     mut each: impl FnMut(Frame<'_>),
 ) -> Result<(), LogError> {
     for row in rows(view, topic, partition, range.clone()) {
-        let row = row?;
-        for entry in row.entries() {
-            let entry = entry.ok_or_else(|| not_a_record(topic, partition, row.offsets.start))?;
-            if range.contains(&entry.offset) {
-                each(entry.frame().ok_or_else(|| not_a_record(topic, partition, entry.offset))?);
-            }
+        for entry in entries(&row?, topic, partition, &range) {
+            let entry = entry?;
+            each(entry.frame().ok_or_else(|| not_a_record(topic, partition, entry.offset))?);
         }
     }
     Ok(())
+}
+
+/// The records of a row that are in a range of offsets.
+fn entries<'a>(
+    row: &Stored,
+    topic: &'a Topic,
+    partition: Partition,
+    range: &'a Range<i64>,
+) -> impl Iterator<Item = Result<Entry, LogError>> + 'a {
+    let entries = row.entries().map(move |entry| entry.map_err(|offset| not_a_record(topic, partition, offset)));
+    entries.filter(|entry| entry.as_ref().map_or(true, |entry| range.contains(&entry.offset)))
 }
 
 fn not_a_record(topic: &Topic, partition: Partition, offset: i64) -> LogError {
@@ -124,14 +130,14 @@ pub(crate) fn commits(
 }
 
 impl Log {
-    /// The records of a partition in a range of offsets, as far as it is retained, about so many of them; see [`records`].
+    /// The records of a partition in a range of offsets, as far as it is retained; see [`records`].
     pub(crate) async fn read(
         &self,
         topic: &Arc<Topic>,
         partition: Partition,
         range: Range<i64>,
         max_records: usize,
-        max_bytes: u64,
+        max_bytes: usize,
     ) -> Result<Vec<Entry>, LogError> {
         let topic = topic.clone();
         self.disk.read(move |view| records(view, &topic, partition, range, max_records, max_bytes)).await

@@ -1,10 +1,11 @@
 //! What is old, or too much, leaves the log.
 //!
 //! A row of records, which were taken together, goes when it is older than its topic's retention, or when the topic holds
-//! more bytes than it may, the oldest of the topic first. What goes is always a partition's beginning, so the first offset retained says all. It goes in
-//! steps, each one atomic write together with the partition's line, and may use the room that is kept free on the disk:
-//! tidying is what makes room there.
+//! more bytes than it may, the oldest of the topic first. What goes is always a partition's beginning, so the first offset
+//! retained says all. It goes in steps, each one atomic write together with the partition's line, and may use the room that
+//! is kept free on the disk: tidying is what makes room there.
 
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -13,7 +14,7 @@ use telemill_engine::position::Partition;
 
 use super::keys::{LOG, Line};
 use super::read::rows;
-use super::{Log, LogError, Row, Topic, lock};
+use super::{Log, LogError, Stored, Topic, lock};
 use crate::embedded::disk::{Tx, View};
 
 /// How often it is looked.
@@ -93,7 +94,7 @@ fn going(view: &View<'_>, topic: &Topic, now: Timestamp) -> Result<Vec<Going>, L
         total += line.bytes;
         let going = Going { partition, rows: Vec::new(), before: line.start, bytes: 0 };
         let mut rows = rows(view, topic, partition, line.start..line.end);
-        let next = rows.next().transpose()?;
+        let next = rows.next().transpose()?.map(Oldest::of);
         heads.push(Head { going, rows, next });
     }
     let mut taken = 0;
@@ -115,19 +116,31 @@ fn going(view: &View<'_>, topic: &Topic, now: Timestamp) -> Result<Vec<Going>, L
 struct Head<I> {
     going: Going,
     rows: I,
-    next: Option<Row>,
+    next: Option<Oldest>,
 }
 
-impl<I: Iterator<Item = Result<Row, LogError>>> Head<I> {
+/// What is to be known of a row; without its records, which may be many in all partitions.
+struct Oldest {
+    at: Timestamp,
+    offsets: Range<i64>,
+    bytes: u64,
+}
+
+impl Oldest {
+    fn of(row: Stored) -> Self {
+        Oldest { at: row.at, bytes: row.bytes(), offsets: row.offsets }
+    }
+}
+
+impl<I: Iterator<Item = Result<Stored, LogError>>> Head<I> {
     /// Has the oldest row go; its bytes.
     fn go(&mut self) -> Result<u64, LogError> {
         let Some(row) = self.next.take() else { return Ok(0) };
-        self.next = self.rows.next().transpose()?;
-        let bytes = row.bytes();
+        self.next = self.rows.next().transpose()?.map(Oldest::of);
         self.going.rows.push(row.offsets.start);
         self.going.before = row.offsets.end;
-        self.going.bytes += bytes;
-        Ok(bytes)
+        self.going.bytes += row.bytes;
+        Ok(row.bytes)
     }
 }
 

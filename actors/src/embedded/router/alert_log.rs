@@ -15,7 +15,7 @@ use crate::log::cursor::LogCursor;
 
 /// How many records of a partition are read at once, and how many bytes.
 const AHEAD: usize = 64;
-const AHEAD_BYTES: u64 = 256 * 1024;
+const AHEAD_BYTES: usize = 256 * 1024;
 
 pub(super) struct EmbeddedAlertLog {
     pub(super) log: Arc<Log>,

@@ -38,7 +38,7 @@ impl Journal for EmbeddedJournal {
     /// What is no longer retained is left out, and so is what is no record.
     async fn read(&self, partition: Partition, from: i64) -> Result<Vec<Record>, PortError> {
         let (low, end) = self.bounds(partition)?;
-        let entries = self.log.read(&self.topic, partition, from.max(low)..end, usize::MAX, u64::MAX).await?;
+        let entries = self.log.read(&self.topic, partition, from.max(low)..end, usize::MAX, usize::MAX).await?;
         let mut records = Vec::with_capacity(entries.len());
         for entry in entries {
             match entry.take(&self.topic, partition, &self.stage)?.record {

@@ -16,7 +16,7 @@ use crate::log::resume::Retained;
 
 /// Read of one topic of one partition in one go.
 const BURST: usize = 64;
-const BURST_BYTES: u64 = 64 * 1024;
+const BURST_BYTES: usize = 64 * 1024;
 
 /// A partition whose beginning the engine has said.
 pub(super) struct Ready {

@@ -14,9 +14,7 @@ use telemill_engine::position::Epoch;
 use telemill_engine::record::Record;
 
 use super::Refusal;
-use super::entry::{
-    DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, expiry_key, history_key, seconds, seconds_from,
-};
+use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, expiry_key, seconds, seconds_from};
 use super::guard::GuardKey;
 use super::hub::Hub;
 use super::page::{self, Message};
@@ -88,7 +86,8 @@ impl Applying {
         let (hub, batch) = (hub.clone(), batch.clone());
         tx.on_durable(move || {
             let written = batch.records.iter().filter(|record| applies(record));
-            hub.publish(written.map(|record| (&record.device, message(record))));
+            // Copied: a message that waits for a slow listener is not to keep its page of the log in memory.
+            hub.publish(written.map(|record| (&record.device, || Bytes::copy_from_slice(&message(record)))));
         });
         Ok(())
     }
@@ -109,12 +108,15 @@ impl Applying {
     /// The same where some of them may be there: each has a row of its own, so that it is known again.
     fn write_one_by_one(&self, tx: &mut Tx<'_>, share: &Share, change: &mut Change) -> Result<(), Refusal> {
         for record in share.records.iter().map(|index| &self.batch.records[*index]) {
-            let message = message(record);
-            let key = history_key(&record.device, record.received_at.as_secs(), record.id, &message);
-            if tx.get(HISTORY, &key)?.is_none() {
-                change.add(&key, &message);
+            let mut rows = Vec::new();
+            let message = [(record.id, message(record))];
+            page::write(&record.device, record.received_at.as_secs(), &message, |key, row| rows.push((key, row)));
+            for (key, row) in rows {
+                if tx.get(HISTORY, &key)?.is_none() {
+                    change.add(&key, &row);
+                }
+                tx.insert(HISTORY, key, row);
             }
-            tx.insert(HISTORY, key, message);
         }
         Ok(())
     }

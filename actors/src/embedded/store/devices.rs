@@ -11,8 +11,12 @@ use telemill_engine::ports::{DeviceStore, LastState, PortError, Updates};
 use super::Refusal;
 use super::entry::{Entry, HISTORY, second_of, seconds, seconds_from};
 use super::hub::Hub;
-use super::page;
+use super::page::{self, Message};
 use crate::embedded::disk::{Disk, KeyRange, Read, View};
+
+/// Messages of one second that are gathered beyond twice what is asked for, before the oldest of them go: any number of them may
+/// be of one second, where a producer of its own says what time it is.
+const SPARE: usize = 4_096;
 
 /// The store as the API reads it.
 pub(super) struct Devices {
@@ -64,17 +68,25 @@ fn newest(view: &View<'_>, range: KeyRange, limit: usize) -> Result<Vec<Bytes>, 
         let Some(row) = rows.next() else { break };
         let (key, row) = row?;
         let second = second_of(&key);
-        let mut messages = page::read(&key, row)?;
+        let (mut messages, left) = (page::read(&key, row)?, limit - newest.len());
         while let Some(row) = rows.next_if(|row| row.as_ref().is_ok_and(|(key, _)| second_of(key) == second)) {
             let (key, row) = row?;
             messages.extend(page::read(&key, row)?);
+            if messages.len() >= 2 * left + SPARE {
+                keep_newest(&mut messages, left);
+            }
         }
-        page::sort(&mut messages);
+        keep_newest(&mut messages, left);
         newest.extend(messages.into_iter().rev().map(|(_, message)| message));
     }
-    newest.truncate(limit);
     newest.reverse();
     Ok(newest)
+}
+
+/// Brings messages of one second into their order, and leaves the last of them.
+fn keep_newest(messages: &mut Vec<Message>, limit: usize) {
+    page::sort(messages);
+    messages.drain(..messages.len().saturating_sub(limit));
 }
 
 fn failed(refusal: Refusal) -> PortError {

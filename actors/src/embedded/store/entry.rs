@@ -17,9 +17,6 @@ pub(super) const EXPIRY: Space = Space("expiry");
 const VERSION: u8 = 1;
 const FIXED: usize = 33;
 
-/// The most rows of history that one write of the sweep removes: all who write wait for it.
-pub(super) const ROWS: usize = 2_000;
-
 /// What is kept of a device besides its history. All times are whole seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -88,16 +85,16 @@ pub(super) fn device_key(device: &DeviceId) -> Bytes {
     Bytes::copy_from_slice(device.as_str().as_bytes())
 }
 
-/// The key of one message of a device's history.
-pub(super) fn history_key(device: &DeviceId, secs: u64, id: EventId, message: &[u8]) -> Bytes {
+/// The key of a row of a device's history: a message, or a page that begins with this one.
+pub(super) fn history_key(device: &DeviceId, secs: u64, id: EventId, value: &[u8]) -> Bytes {
     let mut key = BytesMut::with_capacity(device.as_str().len() + 33);
     put_second(&mut key, device, secs);
     key.put_u128(id.0.0);
-    key.put_u64(xxh3_64(message));
+    key.put_u64(xxh3_64(value));
     key.freeze()
 }
 
-/// The second in the key of a message.
+/// The second in the key of a row.
 pub(super) fn second_of(history_key: &[u8]) -> Option<u64> {
     let at = history_key.len().checked_sub(8 + 16 + 8)?;
     history_key[at..].first_chunk().map(|second| u64::from_be_bytes(*second))

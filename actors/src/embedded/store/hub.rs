@@ -23,16 +23,16 @@ struct Subscription {
 }
 
 impl Hub {
-    /// Tells those who listen. Does not wait for them; and where nobody listens the messages are not looked at.
-    pub(super) fn publish<'a>(&self, messages: impl IntoIterator<Item = (&'a DeviceId, Bytes)>) {
+    /// Tells those who listen. Does not wait for them; a message to which nobody listens is not made.
+    pub(super) fn publish<'a, M: FnOnce() -> Bytes>(&self, messages: impl IntoIterator<Item = (&'a DeviceId, M)>) {
         let listening = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if listening.is_empty() {
             return;
         }
         for (device, message) in messages {
-            for sender in listening.get(device).into_iter().flatten() {
-                sender.send(message.clone());
-            }
+            let Some(senders) = listening.get(device) else { continue };
+            let message = message();
+            senders.iter().for_each(|sender| sender.send(message.clone()));
         }
     }
 
@@ -75,7 +75,7 @@ mod tests {
         let mut second = hub.subscribe(&device);
         drop(first);
         assert_eq!(hub.0.lock().unwrap()[&device].len(), 1);
-        hub.publish([(&device, Bytes::from_static(b"m"))]);
+        hub.publish([(&device, || Bytes::from_static(b"m"))]);
         assert_eq!(second.next().await.unwrap().unwrap(), Update::Written(Bytes::from_static(b"m")));
         drop(second);
         assert!(hub.0.lock().unwrap().is_empty());

@@ -1,5 +1,5 @@
-//! The messages of a device's history as they stand in rows: each alone, or those of one second that came in one batch in a
-//! page (`docs/formats.md`, "Embedded device store and checkpoints").
+//! The messages of a device's history as they stand in rows: each alone, or in a page with those of the same second that came
+//! before and behind it in one batch (`docs/formats.md`, "Embedded device store and checkpoints").
 //!
 //! A device that sends often, or sends what it has gathered, so costs a row for each of its batches and not for each message.
 
@@ -11,13 +11,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Refusal;
 use super::entry::history_key;
+use crate::embedded::prefixed::{PAGE_FULL, split_prefixed};
 
-/// What a page begins with. A message is JSON, which never begins so.
+/// What a page begins with. Messages are JSON, which never begins so, but for bodies that nobody has looked at.
 const PAGE: u8 = 2;
 /// Of the event id and the length before a message.
 const FIXED: usize = 16 + 4;
-/// A page takes no further message that would make it longer.
-const FULL: usize = 64 << 10;
 
 /// A message, and the event that it tells of.
 pub(super) type Message = (EventId, Bytes);
@@ -29,11 +28,14 @@ pub(super) fn write(device: &DeviceId, secs: u64, messages: &[Message], mut row:
         let mut bytes = 1 + FIXED + message.len();
         let more = others.iter().take_while(|(_, other)| {
             bytes += FIXED + other.len();
-            bytes <= FULL
+            bytes <= PAGE_FULL
         });
         let (these, behind) = rest.split_at(1 + more.count());
         rest = behind;
-        let value = if these.len() == 1 { message.clone() } else { page(these) };
+        // Alone it is copied: it may be a slice of a page of the log, all of which it would keep in memory. What looks like a
+        // page is put into one.
+        let is_alone = these.len() == 1 && message.first() != Some(&PAGE);
+        let value = if is_alone { Bytes::copy_from_slice(message) } else { page(these) };
         // The hash is the page's, so that it never takes the place of a message, or of another page.
         row(history_key(device, secs, *id, &value), value);
     }
@@ -68,8 +70,7 @@ pub(super) fn read(key: &[u8], row: Bytes) -> Result<Vec<Message>, Refusal> {
 
 fn next(rest: &mut Bytes) -> Option<Message> {
     let id = EventId(Ulid(rest.try_get_u128().ok()?));
-    let length = rest.try_get_u32().ok()? as usize;
-    (length <= rest.len()).then(|| (id, rest.split_to(length)))
+    Some((id, split_prefixed(rest)?))
 }
 
 /// How many messages a row has; one whose end is not there does not count.
@@ -127,8 +128,15 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_looks_like_a_page_is_in_one() {
+        let message = (id(1), Bytes::from_static(b"\x02{}"));
+        let (key, row) = written(std::slice::from_ref(&message)).remove(0);
+        assert_eq!((count(&row), read(&key, row).unwrap()), (1, vec![message]));
+    }
+
+    #[test]
     fn what_does_not_fit_is_the_next_row() {
-        let large = Bytes::from(vec![b'1'; FULL / 3]);
+        let large = Bytes::from(vec![b'1'; PAGE_FULL / 3]);
         let messages: Vec<Message> = (0..5).map(|number| (id(number), large.clone())).collect();
         let rows = written(&messages);
         assert_eq!(rows.iter().map(|(_, row)| count(row)).collect::<Vec<_>>(), [2, 2, 1]);

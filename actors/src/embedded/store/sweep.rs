@@ -10,15 +10,18 @@ use tokio::task::JoinHandle;
 
 use super::Refusal;
 use super::apply::remove_rows;
-use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, ROWS, Retention, device_in, device_key, seconds_from};
+use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, Retention, device_in, device_key, seconds_from};
 use super::trim::trim;
-use super::weight::{Change, Going, WEIGHT};
+use super::weight::{Change, Room, WEIGHT};
 use crate::embedded::disk::{Disk, KeyRange, Read, Tx};
 
 /// The longest time between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same where `history_size` is to be kept: what comes in between stands above it.
 const PAUSE_WITH_LIMIT: Duration = Duration::from_secs(5);
+
+/// The most of the history that one write removes.
+const ROOM: Room = Room { rows: 2_000, bytes: 8 << 20 };
 
 /// The task that sweeps, for as long as this is kept.
 pub(super) struct Sweep(JoinHandle<()>);
@@ -92,19 +95,17 @@ fn due(from: &impl Read, now: u64, limit: usize) -> Result<Vec<Bytes>, Refusal> 
     from.rows(EXPIRY, range).take(limit).map(|row| Ok(row?.0)).collect()
 }
 
-/// Removes up to [`ROWS`] rows of history that have expired. A device is done when nothing of its history is left.
+/// Removes what has expired of the history, as far as there is [`ROOM`] for. A device is done when nothing of its history is left.
 fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
-    let (mut room, mut change) = (ROWS, Change::default());
-    for key in due(tx, now, ROWS)? {
+    let (mut room, mut change) = (ROOM, Change::default());
+    for key in due(tx, now, ROOM.rows)? {
         let device = device_in(EXPIRY, key.get(8..).unwrap_or_default())?;
         let entry = Entry::read(tx, &device)?;
         // One that was put off has another key.
         if let Some(entry) = entry.filter(|entry| entry.expires.to_be_bytes() == key[..8]) {
-            let rows = tx.rows(HISTORY, seconds_from(&device, 0)).take(room);
-            let rows: Vec<Going> = rows.map(Going::of).collect::<Result<_, _>>()?;
-            room -= rows.len();
+            let rows = room.take(tx.rows(HISTORY, seconds_from(&device, 0)))?;
             remove_rows(tx, rows, &mut change);
-            if room == 0 {
+            if room.is_used_up() {
                 break;
             }
             let silent = Entry { hidden_below: 0, removed_below: 0, expires: 0, ..entry };

@@ -9,11 +9,11 @@ use bytes::Bytes;
 use super::Refusal;
 use super::apply::remove_rows;
 use super::entry::{DEVICES, Entry, HISTORY, device_in, device_key, seconds};
-use super::weight::{self, Change, Going};
+use super::weight::{self, Change, Going, Room};
 use crate::embedded::disk::{Disk, KeyRange, Read, Tx, View};
 
-/// The most rows of history that one write removes: as many as come meanwhile, while all who write wait for it.
-const ROWS: usize = 8_192;
+/// The most of the history that one write removes.
+const ROOM: Room = Room { rows: 8_192, bytes: 8 << 20 };
 /// The most devices that one write looks at.
 const DEVICES_AT_ONCE: usize = 2_000;
 /// The most bytes of devices' entries that one write changes.
@@ -80,24 +80,22 @@ fn some(tx: &mut Tx<'_>, from: Bytes, before: u64) -> Result<(u64, Option<Bytes>
     let devices = tx.rows(DEVICES, KeyRange::prefix(Bytes::new()).starting_at(from)).take(DEVICES_AT_ONCE + 1);
     let devices: Vec<Bytes> =
         devices.map(|row| row.map(|(key, _)| Bytes::copy_from_slice(&key))).collect::<Result<_, _>>()?;
-    let (mut room, mut entry_bytes, mut messages, mut change) = (ROWS, 0, 0, Change::default());
+    let (mut room, mut entry_bytes, mut messages, mut change) = (ROOM, 0, 0, Change::default());
     let mut next = None;
     for (at, key) in devices.into_iter().enumerate() {
-        if at == DEVICES_AT_ONCE || room == 0 || entry_bytes > ENTRY_BYTES {
+        if at == DEVICES_AT_ONCE || room.is_used_up() || entry_bytes > ENTRY_BYTES {
             next = Some(key);
             break;
         }
         let device = device_in(DEVICES, &key)?;
         let Some(entry) = Entry::read(tx, &device)?.filter(|entry| may_have(entry, before)) else { continue };
-        let rows = tx.rows(HISTORY, seconds(&device, entry.removed_below, before)).take(room);
-        let rows: Vec<Going> = rows.map(Going::of).collect::<Result<_, _>>()?;
+        let rows = room.take(tx.rows(HISTORY, seconds(&device, entry.removed_below, before)))?;
         if rows.is_empty() {
             continue;
         }
-        room -= rows.len();
         messages += rows.iter().map(|row| row.messages).sum::<u64>();
         remove_rows(tx, rows, &mut change);
-        if room == 0 {
+        if room.is_used_up() {
             // There may be more of this one.
             next = Some(key);
             break;

@@ -1,8 +1,9 @@
-//! What the history weighs: the bytes of its keys and messages, by the time that they are of.
+//! What the history weighs: the bytes of its keys and values, by the time that they are of.
 //!
 //! Kept in the batches that write and remove the rows, so that it agrees with them without a scan, from the first writer
-//! with a `history_size` on: then all that is there is weighed once. What is written over what is there already, by a second
-//! writer or by one that reads the log again with a guard of its own, counts twice, until `trim` notices before its next cut.
+//! with a `history_size` on: then all that is there is weighed once. A row that is written over itself, by a second writer or
+//! by one that reads the log again with a guard of its own, counts twice, until `trim` notices before its next cut. Where such a
+//! one has other batches, its pages stand beside those that are there, and what is in both weighs twice for as long.
 
 use std::collections::BTreeMap;
 
@@ -25,10 +26,39 @@ const TOTAL: &[u8] = b"\xfftotal";
 /// in memory until the removal is on the disk.
 pub(super) struct Going {
     pub(super) key: Bytes,
-    /// The bytes of key and messages.
+    /// The bytes of key and value.
     pub(super) weight: usize,
     /// Its messages.
     pub(super) messages: u64,
+}
+
+/// What one write removes at most, while all who write wait for it: each row is read to say what goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+impl Room {
+    pub(super) fn is_used_up(&self) -> bool {
+        self.rows == 0 || self.bytes == 0
+    }
+
+    /// The next rows, as far as there is room for them; it is used up where there may be more.
+    pub(super) fn take(
+        &mut self,
+        mut rows: impl Iterator<Item = Result<Row, DiskError>>,
+    ) -> Result<Vec<Going>, DiskError> {
+        let mut taken = Vec::new();
+        while !self.is_used_up() {
+            let Some(row) = rows.next() else { break };
+            let going = Going::of(row)?;
+            self.rows -= 1;
+            self.bytes = self.bytes.saturating_sub(going.weight);
+            taken.push(going);
+        }
+        Ok(taken)
+    }
 }
 
 impl Going {
@@ -47,8 +77,8 @@ pub(super) struct Change(BTreeMap<u64, i64>);
 
 impl Change {
     /// A row of the history is written that was not there.
-    pub(super) fn add(&mut self, key: &[u8], message: &[u8]) {
-        self.weigh(key, (key.len() + message.len()) as i64);
+    pub(super) fn add(&mut self, key: &[u8], value: &[u8]) {
+        self.weigh(key, (key.len() + value.len()) as i64);
     }
 
     /// A row of the history is removed.
@@ -128,9 +158,9 @@ pub(super) fn weigh_anew(tx: &mut Tx<'_>) -> Result<(), Refusal> {
     known.into_iter().for_each(|key| tx.remove(WEIGHT, key));
     let (mut all, mut messages) = (Change::default(), 0u64);
     for row in tx.rows(HISTORY, everything()) {
-        let (key, message) = row?;
-        all.add(&key, &message);
-        messages += page::count(&message);
+        let (key, value) = row?;
+        all.add(&key, &value);
+        messages += page::count(&value);
     }
     tracing::info!(code = "history_weighed", messages, "the history was weighed anew");
     all.write_onto(0, tx)

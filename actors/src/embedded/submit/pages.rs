@@ -84,3 +84,53 @@ impl Pages {
 fn item(topics: &[Arc<Topic>], topic: usize, partition: Partition, page: Page) -> Item {
     Item::Page { topic, append: Append { topic: topics[topic].clone(), partition, page } }
 }
+
+#[cfg(test)]
+mod tests {
+    use telemill_engine::context::{TopicDecl, Topics};
+    use telemill_services::unique_name;
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::embedded::disk::Disk;
+    use crate::embedded::log::Log;
+
+    /// What the items are: the topic, the partition and the number of records, or a mark.
+    fn shape(items: &[Item]) -> Vec<Option<(usize, Partition, u32)>> {
+        let one = |item: &Item| match item {
+            Item::Page { topic, append } => Some((*topic, append.partition, append.page.records())),
+            Item::Mark { .. } => None,
+        };
+        items.iter().map(one).collect()
+    }
+
+    #[tokio::test]
+    async fn each_partition_has_a_page_and_marks_end_all_of_them() {
+        let dir = std::env::temp_dir().join(unique_name("pages"));
+        let log = Log::of(&Disk::open(&dir, 0).await.unwrap());
+        let decl = |name: &str| TopicDecl { name: name.to_owned(), partitions: 2, ..Topics::default().defaults };
+        let mut pages = Pages::new(log.ensure(&[decl("a"), decl("b")]).await.unwrap());
+        let headers = FrameHeaders::default();
+        let now = Timestamp(1);
+        let put = |pages: &mut Pages, place, bytes: usize| {
+            pages.record(place, now, (None, &headers, &vec![b'x'; bytes]));
+        };
+        for place in [(0, 1), (1, 0), (0, 1), (0, 0)] {
+            put(&mut pages, place, 1);
+        }
+        let alive = Alive { slot: 0, slot_session: Ulid(1), since: 0, time: 1 };
+        pages.mark(EventId(Ulid(1)), alive);
+        put(&mut pages, (0, 1), 1);
+        assert_eq!(shape(&pages.finish()), [Some((0, 1, 2)), Some((1, 0, 1)), Some((0, 0, 1)), None, Some((0, 1, 1))]);
+
+        // Two of them do not fit in one page; the order within a partition stays.
+        for (place, bytes) in [((0, 0), 10_000), ((0, 1), 1), ((0, 0), 10_000), ((0, 0), 2_500), ((0, 0), 25_000)] {
+            put(&mut pages, place, bytes);
+        }
+        let expect = [Some((0, 0, 1)), Some((0, 0, 2)), Some((0, 0, 1)), Some((0, 1, 1))];
+        assert_eq!(shape(&pages.finish()), expect);
+        assert!(pages.finish().is_empty());
+        drop((pages, log));
+        let _ = std::fs::remove_dir_all(&dir);
+    }
+}

@@ -4,3 +4,4 @@ mod harness;
 mod kills;
 mod state;
 mod store;
+mod weight;

@@ -4,24 +4,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use telemill_actors::embedded::disk::{DiskError, KeyRange, Read, Space};
+use telemill_engine::record::Record;
 use telemill_engine::sink::{Sink, Submitted};
 use telemill_engine::stage::StageError;
 use telemill_services::eventually;
 
 use super::harness::{EmbeddedHarness, writer_with};
+use super::weight::weights;
 use crate::conformance::records::{NOW, OTHER_TOPIC, TOPIC, batch, message, record};
 use crate::conformance::store::{DEADLINE, HISTORY, Harness, Open, id, open, store_suite};
 
 store_suite!(EmbeddedHarness);
 
-async fn rows(harness: &EmbeddedHarness, space: &'static str) -> Vec<(Bytes, Bytes)> {
+pub(super) async fn rows(harness: &EmbeddedHarness, space: &'static str) -> Vec<(Bytes, Bytes)> {
     let all = |view: &telemill_actors::embedded::disk::View<'_>| {
         view.rows(Space(space), KeyRange::prefix(Bytes::new())).collect::<Result<Vec<_>, DiskError>>()
     };
     harness.disk().read(all).await.unwrap()
 }
 
-async fn put(harness: &EmbeddedHarness, space: &'static str, key: &[u8], value: &[u8]) {
+pub(super) async fn put(harness: &EmbeddedHarness, space: &'static str, key: &[u8], value: &[u8]) {
     let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
     let written = harness.disk().write(move |tx| {
         tx.insert(Space(space), key, value);
@@ -71,6 +73,53 @@ async fn every_row_is_as_written_down() {
     assert_eq!(guard, expect);
 }
 
+/// Two writers that take the same records in different batches.
+#[tokio::test]
+async fn what_a_batch_has_of_one_second_is_one_row_and_is_read_once_and_in_order() {
+    let harness = EmbeddedHarness::new().await;
+    let mut store = open(&harness, "t", 1).await;
+    let records: Vec<_> = (0..10).map(|n| record("d", TOPIC, n, NOW + n as u64 / 4, &n.to_string())).collect();
+    store.deliver(&batch(&[], records[..1].to_vec())).await;
+    store.deliver(&batch(&[(TOPIC, 0, 0)], records[1..].to_vec())).await;
+    // A message alone, and pages of three, four and two.
+    let history = rows(&harness, "history").await;
+    assert_eq!(history.iter().map(|(_, value)| value[0]).collect::<Vec<_>>(), [b'{', 2, 2, 2]);
+    let second = |key: &Bytes| u64::from_be_bytes(key[2..10].try_into().unwrap());
+    assert_eq!(history.iter().map(|(key, _)| second(key) - NOW).collect::<Vec<_>>(), [0, 0, 1, 2]);
+    let page = &history[3].1;
+    assert_eq!(page[1..17], records[8].id.0.0.to_be_bytes());
+    assert_eq!(&page[17..21], (message(&records[8]).len() as u32).to_be_bytes());
+    assert_eq!(&page[21..21 + message(&records[8]).len()], message(&records[8]).as_bytes());
+    let messages: Vec<_> = records.iter().map(message).collect();
+    assert_eq!(store.history("d").await, messages);
+
+    let mut other = open(&harness, "u", 1).await;
+    other.deliver(&batch(&[], records[..7].to_vec())).await;
+    other.deliver(&batch(&[(TOPIC, 6, 0)], records[7..].to_vec())).await;
+    assert!(rows(&harness, "history").await.len() > history.len(), "pages that overlap");
+    assert_eq!(store.history("d").await, messages);
+    for limit in 1..=10 {
+        let newest = store.devices.history(&id("d"), 0, u64::MAX, limit).await.unwrap();
+        assert_eq!(newest, messages[10 - limit..].iter().map(|m| Bytes::from(m.clone())).collect::<Vec<_>>());
+    }
+    let between = store.devices.history(&id("d"), NOW + 1, NOW + 1, 100).await.unwrap();
+    assert_eq!(between, messages[4..8].iter().map(|m| Bytes::from(m.clone())).collect::<Vec<_>>());
+}
+
+/// More than a read gathers of one second before it lets go of the oldest.
+#[tokio::test]
+async fn of_a_second_with_many_messages_the_newest_are_read() {
+    let harness = EmbeddedHarness::new().await;
+    let mut store = open(&harness, "t", 1).await;
+    let records: Vec<_> = (0..12_000).map(|n| record("d", TOPIC, n, NOW, &n.to_string())).collect();
+    store.deliver(&batch(&[], records.clone())).await;
+    store.deliver(&batch(&[(TOPIC, 11_999, 0)], vec![record("d", TOPIC, 12_000, NOW + 1, "1")])).await;
+    let newest = store.devices.history(&id("d"), 0, NOW, 10).await.unwrap();
+    assert_eq!(newest, records[11_990..].iter().map(|record| Bytes::from(message(record))).collect::<Vec<_>>());
+    assert_eq!(store.devices.history(&id("d"), 0, u64::MAX, 11).await.unwrap()[..10], newest[..]);
+    assert_eq!(store.history("d").await.len(), 12_001);
+}
+
 #[tokio::test]
 async fn what_a_newer_program_wrote_stops_the_writer() {
     let harness = EmbeddedHarness::new().await;
@@ -118,11 +167,11 @@ async fn nothing_is_left_of_the_history_of_silent_devices() {
     let harness = EmbeddedHarness::new().await;
     let (writer, devices) = writer_with(harness.dir(), "t", 1, Duration::from_secs(1), Some(1 << 30)).await;
     let mut store = Open { writer, devices };
-    // More rows than one write of the sweep removes.
+    // More rows than one write of the sweep removes: without positions each message has its own.
     for device in 0..3 {
         let name = format!("d{device}");
-        let records = (0..1_500).map(|n| record(&name, TOPIC, 2_000 * device + n, NOW, &n.to_string())).collect();
-        store.deliver(&batch(&[], records)).await;
+        let at = |n: i64| Record { position: None, ..record(&name, TOPIC, 2_000 * device + n, NOW, &n.to_string()) };
+        store.deliver(&batch(&[], (0..1_500).map(at).collect())).await;
     }
     eventually(DEADLINE, "the rows to go", async || {
         let left = rows(&harness, "history").await.len() + rows(&harness, "expiry").await.len();
@@ -133,123 +182,6 @@ async fn nothing_is_left_of_the_history_of_silent_devices() {
     assert_eq!(weights(&harness).await, (0, 0));
     assert_eq!(rows(&harness, "history_weight").await.len(), 1, "the total is left");
     assert_eq!(store.last_state("d2").await, Some(("1499".to_owned(), NOW)));
-}
-
-/// What the rows of the history weigh, and what is written down of that, at one moment.
-async fn weights(harness: &EmbeddedHarness) -> (u64, u64) {
-    let both = harness.disk().read(|view| {
-        let all =
-            |space| view.rows(Space(space), KeyRange::prefix(Bytes::new())).collect::<Result<Vec<_>, DiskError>>();
-        Ok::<_, DiskError>((all("history")?, all("history_weight")?))
-    });
-    let (history, noted) = both.await.unwrap();
-    let bytes = history.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
-    let number = |value: &Bytes| u64::from_be_bytes(value[1..].try_into().unwrap());
-    let (total, stretches): (Vec<_>, Vec<_>) = noted.iter().partition(|(key, _)| key == &b"\xfftotal"[..]);
-    let sum: u64 = stretches.iter().map(|(_, value)| number(value)).sum();
-    let [(_, total)] = &total[..] else { panic!("there is one total") };
-    assert_eq!(number(total), sum);
-    (bytes, sum)
-}
-
-/// Two devices, one that speaks in turn with the other and one that fell silent early.
-#[tokio::test]
-async fn the_history_of_all_devices_is_cut_where_it_takes_too_much() {
-    const SIZE: u64 = 1 << 20;
-    let harness = EmbeddedHarness::new().await;
-    let (writer, devices) = writer_with(harness.dir(), "t", 1, HISTORY, Some(SIZE)).await;
-    let mut store = Open { writer, devices };
-    let text = format!("\"{}\"", "x".repeat(900));
-    let device = |n: i64| if n < 300 && n % 2 == 0 { "early" } else { "late" };
-    let at = |n: i64| record(device(n), TOPIC, n, NOW + n as u64, &text);
-    for first in (0..3_000).step_by(300) {
-        let previous = [(TOPIC, first - 1, 0)];
-        let records = (first..first + 300).map(at).collect();
-        store.deliver(&batch(if first == 0 { &[] } else { &previous }, records)).await;
-    }
-    let is_cut = async || (weights(&harness).await.1 <= SIZE - SIZE / 10).then_some(());
-    eventually(DEADLINE, "the history to be cut to nine tenths", is_cut).await;
-    let (bytes, noted) = weights(&harness).await;
-    assert_eq!(noted, bytes);
-    assert!(bytes > SIZE / 2, "{bytes} bytes are left of {SIZE}");
-    let late = store.history("late").await;
-    let newest: Vec<_> = (3_000 - late.len() as i64..3_000).map(|n| message(&at(n))).collect();
-    assert!(late == newest, "the newest stay, without holes");
-    assert!(store.history("early").await.is_empty());
-    assert_eq!(store.last_state("early").await, Some((text.clone(), NOW + 298)), "the last state stays");
-    // And it goes on.
-    store.deliver(&batch(&[(TOPIC, 2_999, 0)], vec![at(3_000), record("early", TOPIC, 3_001, NOW + 3_001, "1")])).await;
-    assert_eq!(store.history("early").await.len(), 1);
-    let (bytes, noted) = weights(&harness).await;
-    assert_eq!(noted, bytes);
-}
-
-/// Trimmed by time, written late, written twice without a position.
-#[tokio::test]
-async fn the_weight_of_the_history_agrees_with_its_rows() {
-    let harness = EmbeddedHarness::new().await;
-    let (writer, devices) = writer_with(harness.dir(), "t", 1, Duration::from_secs(60), Some(1 << 30)).await;
-    let mut store = Open { writer, devices };
-    let at = |n: i64, secs: u64| record("d", TOPIC, n, NOW + secs, &n.to_string());
-    store.deliver(&batch(&[], (0..100).map(|n| at(n, n as u64)).collect())).await;
-    store.deliver(&batch(&[(TOPIC, 99, 0)], vec![at(100, 500), at(101, 2)])).await;
-    let mut foreign = record("e", TOPIC, 0, NOW, "1");
-    foreign.position = None;
-    for _ in 0..2 {
-        store.deliver(&batch(&[], vec![foreign.clone()])).await;
-    }
-    let (bytes, noted) = weights(&harness).await;
-    assert_eq!(noted, bytes);
-    assert!(bytes > 0);
-
-    // A directory of a program that did not weigh it.
-    let forget = |tx: &mut telemill_actors::embedded::disk::Tx<'_>| {
-        let known = tx.rows(Space("history_weight"), KeyRange::prefix(Bytes::new()));
-        let known: Vec<_> = known.collect::<Result<_, DiskError>>()?;
-        known.into_iter().for_each(|(key, _)| tx.remove(Space("history_weight"), key));
-        Ok::<_, DiskError>(())
-    };
-    harness.disk().write(forget).await.unwrap();
-    drop(store);
-    let _without = harness.writer("t", 2, Duration::from_secs(60)).await;
-    assert!(rows(&harness, "history_weight").await.is_empty());
-    let _with = writer_with(harness.dir(), "t", 3, Duration::from_secs(60), Some(1 << 30)).await;
-    assert_eq!(weights(&harness).await, (bytes, noted));
-}
-
-/// A writer of another name reads the log from its beginning, and writes what is there.
-#[tokio::test]
-async fn what_is_written_over_what_is_there_has_nothing_cut() {
-    let harness = EmbeddedHarness::new().await;
-    let text = format!("\"{}\"", "x".repeat(900));
-    let records: Vec<_> = (0..600).map(|n| record("d", TOPIC, n, NOW + n as u64, &text)).collect();
-    for topology in ["t", "renamed"] {
-        let (writer, devices) = writer_with(harness.dir(), topology, 1, HISTORY, Some(1 << 20)).await;
-        let mut store = Open { writer, devices };
-        store.deliver(&batch(&[], records.clone())).await;
-        let is_right = async || {
-            let (bytes, noted) = weights(&harness).await;
-            (bytes == noted).then_some(())
-        };
-        eventually(DEADLINE, "the history to be weighed anew", is_right).await;
-        assert_eq!(store.history("d").await.len(), 600);
-    }
-}
-
-/// More is noted than is there.
-#[tokio::test]
-async fn a_history_that_seems_to_take_too_much_is_weighed_anew() {
-    let harness = EmbeddedHarness::new().await;
-    let (writer, devices) = writer_with(harness.dir(), "t", 1, HISTORY, Some(1 << 20)).await;
-    let mut store = Open { writer, devices };
-    store.deliver(&batch(&[], (0..10).map(|n| record("d", TOPIC, n, NOW, "1")).collect())).await;
-    let number = |number: u64| [&[1][..], &number.to_be_bytes()].concat();
-    let (bytes, _) = weights(&harness).await;
-    put(&harness, "history_weight", &(NOW - 1000).to_be_bytes(), &number(1 << 21)).await;
-    put(&harness, "history_weight", b"\xfftotal", &number(bytes + (1 << 21))).await;
-    let is_right = async || (weights(&harness).await == (bytes, bytes)).then_some(());
-    eventually(DEADLINE, "the history to be weighed anew", is_right).await;
-    assert_eq!(store.history("d").await.len(), 10);
 }
 
 #[tokio::test]

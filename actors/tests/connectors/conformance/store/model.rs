@@ -83,7 +83,8 @@ struct Draft {
 
 fn draft() -> impl Strategy<Value = Draft> {
     // Mostly the same hour, sometimes far enough back to be trimmed.
-    let secs = prop_oneof![8 => NOW..NOW + 3_600, 1 => NOW - 30_000..NOW];
+    // Many of the same few seconds: a store may keep them together.
+    let secs = prop_oneof![4 => NOW..NOW + 3_600, 4 => NOW..NOW + 3, 1 => NOW - 30_000..NOW];
     (0..DEVICES, any::<bool>(), 0..3i64, secs, prop::bool::weighted(0.1))
         .prop_map(|(device, other_topic, step, secs, is_mark)| Draft { device, other_topic, step, secs, is_mark })
 }
