@@ -51,8 +51,8 @@ pub(super) fn rows<'a>(
     before.into_iter().map(row).filter(reaches).chain(found.map(row))
 }
 
-/// The records of a partition from an offset on, up to and without another, at most so many and so many bytes of them;
-/// one that is larger than all bytes is still given.
+/// The records of a partition from an offset on, up to and without another. No further row is begun with so many records, or
+/// so many bytes of them; what was begun is given whole, because reading on in the middle of a page reads all of it again.
 pub(crate) fn records(
     view: &View<'_>,
     topic: &Topic,
@@ -67,10 +67,10 @@ pub(crate) fn records(
         for entry in entries(&row?, topic, partition, &range) {
             let entry = entry?;
             bytes += entry.len();
-            if found.len() == max_records || (bytes > max_bytes && !found.is_empty()) {
-                return Ok(found);
-            }
             found.push(entry);
+        }
+        if found.len() >= max_records || bytes >= max_bytes {
+            break;
         }
     }
     Ok(found)

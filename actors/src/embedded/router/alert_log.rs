@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::embedded::log::{Log, Topic};
 use crate::log::cursor::LogCursor;
 
-/// How many records of a partition are read at once, and how many bytes.
+/// With so many records of a partition read, or so many bytes, no further row is begun.
 const AHEAD: usize = 64;
 const AHEAD_BYTES: usize = 256 * 1024;
 

@@ -14,7 +14,7 @@ use crate::log::merge::In;
 use crate::log::reading::Body;
 use crate::log::resume::Retained;
 
-/// Read of one topic of one partition in one go.
+/// With so much read of one topic of one partition, no further row of it is begun.
 const BURST: usize = 64;
 const BURST_BYTES: usize = 64 * 1024;
 
