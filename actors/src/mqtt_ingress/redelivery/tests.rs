@@ -139,6 +139,8 @@ enum Has {
     Queued,
     Flying(u64),
     Safe(u64),
+    /// Safe, and so many productions ago that a restart did not recall it.
+    Forgotten,
 }
 
 /// A broker with cyclic ids, whatever its window, and an ingress that loses its connection or its life at any moment.
@@ -163,7 +165,7 @@ impl World {
     }
 
     fn unsafe_from(&self) -> usize {
-        let first = self.messages[self.oldest..].iter().position(|has| !matches!(has, Has::Safe(_)));
+        let first = self.messages[self.oldest..].iter().position(|has| !matches!(has, Has::Safe(_) | Has::Forgotten));
         first.map_or(self.messages.len(), |at| self.oldest + at)
     }
 
@@ -221,8 +223,16 @@ impl World {
         let mut safe: Vec<_> = safe.collect();
         safe.sort_unstable_by_key(|(delivery, ..)| std::cmp::Reverse(*delivery));
         safe.truncate(RECALLED);
+        let highest = safe.first().map_or(0, |(delivery, ..)| *delivery);
+        let oldest =
+            safe.last().map_or(0, |(delivery, ..)| *delivery).max((highest + 1).saturating_sub(RECALLED as u64));
+        for has in &mut self.messages {
+            if matches!(has, Has::Safe(delivery) if *delivery < oldest) {
+                *has = Has::Forgotten;
+            }
+        }
         self.table = cyclic();
-        self.table.recall(safe.clone(), safe.first().map_or(0, |(delivery, ..)| *delivery));
+        self.table.recall(safe, highest);
     }
 
     /// The broker sends again what it has no acknowledgement for, and as much more that never got out of its socket.
@@ -235,7 +245,8 @@ impl World {
             let (id, hash) = self.message(n);
             let known = again(&mut self.table, id, hash);
             match self.messages[n] {
-                Has::Nothing | Has::Queued => {
+                // What was forgotten comes twice, and is not lost.
+                Has::Nothing | Has::Queued | Has::Forgotten => {
                     prop_assert_eq!(known, None, "message {}", n);
                     self.produce(n);
                 }
