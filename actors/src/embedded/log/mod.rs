@@ -180,7 +180,7 @@ impl<'a, 'b> Appender<'a, 'b> {
 
     /// Ends the appending. Without it what was appended is not part of the log.
     pub(crate) fn finish(self) {
-        let Appender { log, tx, lines, .. } = self;
+        let Appender { log, tx, lines } = self;
         if lines.is_empty() {
             return;
         }

@@ -1,7 +1,7 @@
 //! Records as they stand in the log: a page of them in a row (`docs/formats.md`, "Embedded log").
 //!
-//! What is appended to a partition in one go is one row, as a record batch is in Kafka, because a row costs more than the records in it: in the memtable,
-//! in the journal, and each time that tables are merged.
+//! What is appended to a partition in one go is one row, as a record batch is in Kafka, because a row costs more than the
+//! records in it: in the memtable, in the journal, and each time that tables are merged.
 
 use std::ops::Range;
 

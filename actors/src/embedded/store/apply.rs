@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use telemill_engine::batch::Batch;
 use telemill_engine::device_id::DeviceId;
-use telemill_engine::envelope;
+use telemill_engine::envelope::message_of;
 use telemill_engine::position::Epoch;
 use telemill_engine::record::Record;
 
@@ -17,7 +17,7 @@ use super::Refusal;
 use super::entry::{DEVICES, EXPIRY, Entry, HISTORY, Retention, device_key, expiry_key, seconds, seconds_from};
 use super::guard::GuardKey;
 use super::hub::Hub;
-use super::page::{self, Message};
+use super::page;
 use super::weight::{Change, Going};
 use crate::device_store::is_written;
 use crate::embedded::disk::{KeyRange, Read, Tx};
@@ -47,7 +47,7 @@ struct Share {
 impl Applying {
     /// Writes what the guard does not have; once that is durable, those who listen are told.
     pub(super) fn apply(self, tx: &mut Tx<'_>) -> Result<(), Refusal> {
-        let mut moved = None;
+        let (mut before, mut moved) = (None, None);
         if let Some(key) = &self.guard {
             let stored = key.read(tx, self.epoch)?;
             key.check_gap(&stored, &self.batch)?;
@@ -57,62 +57,45 @@ impl Applying {
             if guard == stored {
                 return Ok(());
             }
-            moved = Some((key, stored, guard));
+            (before, moved) = (Some(stored), Some((key, guard)));
         }
-        let Applying { batch, guard, hub, .. } = &self;
-        let stored = moved.as_ref().map(|(_, stored, _)| stored.clone());
         let applies =
-            move |record: &Record| is_written(record) && stored.as_ref().is_none_or(|stored| !stored.has(record));
+            move |record: &Record| is_written(record) && before.as_ref().is_none_or(|before| !before.has(record));
         let mut shares = self.shares(tx, &applies)?;
         let mut change = Change::default();
         for share in &mut shares {
             self.clear_late(tx, share, &mut change)?;
         }
         for share in &shares {
-            if guard.is_some() {
-                self.write_history(tx, share, &mut change);
-            } else {
-                self.write_one_by_one(tx, share, &mut change)?;
-            }
+            self.write_history(tx, share, &mut change)?;
         }
         // Behind the rows: what of them is trimmed at once is removed, too.
         for share in shares {
             self.write_entry(tx, share, &mut change)?;
         }
         change.write(tx)?;
-        if let Some((key, _, guard)) = &moved {
+        if let Some((key, guard)) = &moved {
             key.write(tx, guard);
         }
-        let (hub, batch) = (hub.clone(), batch.clone());
+        let (hub, batch) = (self.hub.clone(), self.batch.clone());
         tx.on_durable(move || {
             let written = batch.records.iter().filter(|record| applies(record));
             // Copied: a message that waits for a slow listener is not to keep its page of the log in memory.
-            hub.publish(written.map(|record| (&record.device, || Bytes::copy_from_slice(&message(record)))));
+            hub.publish(written.map(|record| (&record.device, || Bytes::from(message_of(record).into_owned()))));
         });
         Ok(())
     }
 
-    /// Adds the messages of a device. With a guard nothing is applied twice by this writer, so none of them is there.
-    fn write_history(&self, tx: &mut Tx<'_>, share: &Share, change: &mut Change) {
-        let records = share.records.iter().map(|index| &self.batch.records[*index]);
-        let records: Vec<&Record> = records.collect();
-        for second in records.chunk_by(|one, next| one.received_at.as_secs() == next.received_at.as_secs()) {
-            let messages: Vec<Message> = second.iter().map(|record| (record.id, message(record))).collect();
-            page::write(&second[0].device, second[0].received_at.as_secs(), &messages, |key, row| {
-                change.add(&key, &row);
-                tx.insert(HISTORY, key, row);
-            });
-        }
-    }
-
-    /// The same where some of them may be there: each has a row of its own, so that it is known again.
-    fn write_one_by_one(&self, tx: &mut Tx<'_>, share: &Share, change: &mut Change) -> Result<(), Refusal> {
-        for record in share.records.iter().map(|index| &self.batch.records[*index]) {
-            let mut rows = Vec::new();
-            let message = [(record.id, message(record))];
-            page::write(&record.device, record.received_at.as_secs(), &message, |key, row| rows.push((key, row)));
-            for (key, row) in rows {
-                if tx.get(HISTORY, &key)?.is_none() {
+    /// Adds the messages of a device. With a guard nothing is applied twice by this writer, so none of them is there, and those
+    /// of a second stand together. Without one each has a row of its own, so that it is known again.
+    fn write_history(&self, tx: &mut Tx<'_>, share: &Share, change: &mut Change) -> Result<(), Refusal> {
+        let is_guarded = self.guard.is_some();
+        let records: Vec<&Record> = share.records.iter().map(|index| &self.batch.records[*index]).collect();
+        let second = |record: &Record| record.received_at.as_secs();
+        for some in records.chunk_by(|one, next| is_guarded && second(one) == second(next)) {
+            let messages: Vec<_> = some.iter().map(|record| (record.id, message_of(record))).collect();
+            for (key, row) in page::rows(&some[0].device, second(some[0]), &messages) {
+                if is_guarded || tx.get(HISTORY, &key)?.is_none() {
                     change.add(&key, &row);
                 }
                 tx.insert(HISTORY, key, row);
@@ -189,14 +172,6 @@ impl Applying {
         };
         tx.insert(DEVICES, device_key(device), entry.written());
         Ok(())
-    }
-}
-
-/// The whole message of a record.
-fn message(record: &Record) -> Bytes {
-    match &record.message {
-        Some(message) => message.clone(),
-        None => Bytes::from(envelope::message_of(record).into_owned()),
     }
 }
 

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::Refusal;
 use super::entry::history_key;
+use crate::embedded::disk::Row;
 use crate::embedded::prefixed::{PAGE_FULL, split_prefixed};
 
 /// What a page begins with. Messages are JSON, which never begins so, but for bodies that nobody has looked at.
@@ -21,13 +22,15 @@ const FIXED: usize = 16 + 4;
 /// A message, and the event that it tells of.
 pub(super) type Message = (EventId, Bytes);
 
-/// Gives the rows of a device's messages of one second to `row`, which came in one batch.
-pub(super) fn write(device: &DeviceId, secs: u64, messages: &[Message], mut row: impl FnMut(Bytes, Bytes)) {
+/// The rows of a device's messages of one second, which came in one batch.
+pub(super) fn rows<M: AsRef<[u8]>>(device: &DeviceId, secs: u64, messages: &[(EventId, M)]) -> Vec<Row> {
+    let mut rows = Vec::new();
     let mut rest = messages;
     while let [(id, message), others @ ..] = rest {
+        let message = message.as_ref();
         let mut bytes = 1 + FIXED + message.len();
         let more = others.iter().take_while(|(_, other)| {
-            bytes += FIXED + other.len();
+            bytes += FIXED + other.as_ref().len();
             bytes <= PAGE_FULL
         });
         let (these, behind) = rest.split_at(1 + more.count());
@@ -37,15 +40,17 @@ pub(super) fn write(device: &DeviceId, secs: u64, messages: &[Message], mut row:
         let is_alone = these.len() == 1 && message.first() != Some(&PAGE);
         let value = if is_alone { Bytes::copy_from_slice(message) } else { page(these) };
         // The hash is the page's, so that it never takes the place of a message, or of another page.
-        row(history_key(device, secs, *id, &value), value);
+        rows.push((history_key(device, secs, *id, &value), value));
     }
+    rows
 }
 
-fn page(messages: &[Message]) -> Bytes {
-    let size: usize = messages.iter().map(|(_, message)| FIXED + message.len()).sum();
+fn page<M: AsRef<[u8]>>(messages: &[(EventId, M)]) -> Bytes {
+    let size: usize = messages.iter().map(|(_, message)| FIXED + message.as_ref().len()).sum();
     let mut page = BytesMut::with_capacity(1 + size);
     page.put_u8(PAGE);
     for (id, message) in messages {
+        let message = message.as_ref();
         page.put_u128(id.0.0);
         page.put_u32(message.len() as u32);
         page.put_slice(message);
@@ -102,10 +107,8 @@ mod tests {
         EventId(Ulid(number.into()))
     }
 
-    fn written(messages: &[Message]) -> Vec<(Bytes, Bytes)> {
-        let mut rows = Vec::new();
-        write(&"d".parse().unwrap(), 7, messages, |key, value| rows.push((key, value)));
-        rows
+    fn written(messages: &[Message]) -> Vec<Row> {
+        rows(&"d".parse().unwrap(), 7, messages)
     }
 
     #[test]

@@ -95,7 +95,8 @@ fn due(from: &impl Read, now: u64, limit: usize) -> Result<Vec<Bytes>, Refusal> 
     from.rows(EXPIRY, range).take(limit).map(|row| Ok(row?.0)).collect()
 }
 
-/// Removes what has expired of the history, as far as there is [`ROOM`] for. A device is done when nothing of its history is left.
+/// Removes what has expired of the history, as far as there is [`ROOM`] for it. A device is done when nothing of its history is
+/// left.
 fn some(tx: &mut Tx<'_>, now: u64) -> Result<(), Refusal> {
     let (mut room, mut change) = (ROOM, Change::default());
     for key in due(tx, now, ROOM.rows)? {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::Refusal;
 use super::apply::remove_rows;
 use super::entry::{DEVICES, Entry, HISTORY, device_in, device_key, seconds};
-use super::weight::{self, Change, Going, Room};
+use super::weight::{self, Change, Room};
 use crate::embedded::disk::{Disk, KeyRange, Read, Tx, View};
 
 /// The most of the history that one write removes.
@@ -64,7 +64,8 @@ fn weighs(view: &View<'_>, before: u64) -> Result<u64, Refusal> {
             continue;
         }
         for row in view.rows(HISTORY, seconds(&device, entry.removed_below, before)) {
-            bytes += Going::of(row)?.weight as u64;
+            let (key, value) = row?;
+            bytes += (key.len() + value.len()) as u64;
         }
     }
     Ok(bytes)
